@@ -1,0 +1,3 @@
+//! Large partitioned ocean datasets as DataFusion tables.
+pub mod error;
+pub use error::OdpError;
