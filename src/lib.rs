@@ -1,3 +1,8 @@
 //! Large partitioned ocean datasets as DataFusion tables.
-pub mod error;
+mod dataset;
+mod discover;
+mod error;
+mod geo;
+mod options;
+pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
 pub use error::OdpError;

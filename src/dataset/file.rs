@@ -1,0 +1,46 @@
+//! One version of one Parquet file, and where its row groups lie.
+
+use datafusion::common::ScalarValue;
+use datafusion::object_store::ObjectMeta;
+
+/// A Parquet file of a dataset, as it was when the dataset was opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DatasetFile {
+    /// Path, size in bytes, modification time and, where the store has one, ETag: the file's version.
+    pub object_meta: ObjectMeta,
+    /// One value per partition column, in the table's order; a typed NULL for `__HIVE_DEFAULT_PARTITION__`.
+    pub partition_values: Vec<ScalarValue>,
+    /// The file's row groups in file order; those without rows included.
+    pub row_groups: Vec<RowGroup>,
+}
+
+/// Where one row group lies in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowGroup {
+    /// Number of the row group's first row in the file, from 0.
+    pub first_row: u64,
+    /// Rows in the row group.
+    pub rows: u64,
+    /// Byte offset of the row group's first page.
+    pub offset: u64,
+    /// Size in the file, in bytes.
+    pub compressed_bytes: u64,
+    /// Size after decompression, in bytes, still encoded.
+    pub uncompressed_bytes: u64,
+}
+
+impl DatasetFile {
+    /// Rows in the file.
+    #[must_use]
+    pub fn num_rows(&self) -> u64 {
+        self.row_groups.iter().map(|row_group| row_group.rows).sum()
+    }
+
+    /// The file's path in its object store.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.object_meta.location.as_ref()
+    }
+}

@@ -1,0 +1,15 @@
+//! Datasets as plain data: files, batches and their statistics. No I/O here.
+
+mod batch;
+mod file;
+mod geometry_column;
+mod snapshot;
+mod statistics;
+
+pub use batch::{BatchId, BatchMetadata};
+pub use file::{DatasetFile, RowGroup};
+pub(crate) use batch::cut_into_batches;
+pub(crate) use geometry_column::{Covering, GeometryColumn};
+pub use snapshot::DatasetSnapshot;
+pub(crate) use snapshot::SnapshotParts;
+pub(crate) use statistics::{BatchBounds, ColumnBounds};

@@ -1,0 +1,217 @@
+//! The batches of a dataset at one moment; immutable.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
+use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::SortExpr;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+
+use super::batch::{BatchId, BatchMetadata};
+use super::file::DatasetFile;
+use super::geometry_column::GeometryColumn;
+use super::statistics::BatchBounds;
+
+/// Merged statistics that are kept; a full set of partitions of many queries fits.
+const KEPT_RANGES: usize = 4096;
+
+/// The batches of a dataset at one moment, in logical order, with exact statistics.
+///
+/// Files come in natural order of their paths (digits compare as numbers), rows in file order. Nothing in it
+/// changes: a file that is replaced later makes reads of its batches fail, not differ.
+#[derive(Debug)]
+pub struct DatasetSnapshot {
+    parts: SnapshotParts,
+    /// Statistics of contiguous batches, by first and last + 1; computed once.
+    ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
+    total: OnceLock<Arc<Statistics>>,
+}
+
+/// What discovery finds.
+#[derive(Debug)]
+pub(crate) struct SnapshotParts {
+    pub(crate) object_store_url: ObjectStoreUrl,
+    /// For messages and metadata: where the dataset lies, without credentials.
+    pub(crate) location: String,
+    pub(crate) schema: TableSchema,
+    pub(crate) files: Vec<DatasetFile>,
+    pub(crate) batches: Vec<BatchMetadata>,
+    pub(crate) bounds: BatchBounds,
+    pub(crate) geometry_columns: Vec<GeometryColumn>,
+    /// The order of rows within each batch, if all files declare the same one.
+    pub(crate) sorting: Vec<SortExpr>,
+}
+
+impl DatasetSnapshot {
+    pub(crate) fn new(parts: SnapshotParts) -> Self {
+        Self { parts, ranges: Mutex::default(), total: OnceLock::new() }
+    }
+
+    /// The table's schema: the files' columns, then the partition columns.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(self.parts.schema.table_schema())
+    }
+
+    pub(crate) fn table_schema(&self) -> &TableSchema {
+        &self.parts.schema
+    }
+
+    /// The dataset's location, without credentials.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.parts.location
+    }
+
+    pub(crate) fn object_store_url(&self) -> &ObjectStoreUrl {
+        &self.parts.object_store_url
+    }
+
+    /// The files, in natural order of their paths; files without rows included.
+    #[must_use]
+    pub fn files(&self) -> &[DatasetFile] {
+        &self.parts.files
+    }
+
+    /// The batches; the position of each is its `batch_index`.
+    #[must_use]
+    pub fn batches(&self) -> &[BatchMetadata] {
+        &self.parts.batches
+    }
+
+    /// The number of batches.
+    #[must_use]
+    pub fn num_batches(&self) -> usize {
+        self.parts.batches.len()
+    }
+
+    /// Rows in all batches.
+    #[must_use]
+    pub fn num_rows(&self) -> u64 {
+        self.parts.batches.iter().map(|batch| batch.rows).sum()
+    }
+
+    /// The file that holds `batch`.
+    #[must_use]
+    pub fn file_of(&self, batch: &BatchMetadata) -> &DatasetFile {
+        &self.parts.files[batch.file_index]
+    }
+
+    /// The lasting name of the batch at `batch_index`; `None` past the end.
+    #[must_use]
+    pub fn batch_id(&self, batch_index: usize) -> Option<BatchId> {
+        let batch = self.parts.batches.get(batch_index)?;
+        let object_meta = self.file_of(batch).object_meta.clone();
+        Some(BatchId { object_meta, first_row: batch.first_row, rows: batch.rows })
+    }
+
+    pub(crate) fn bounds(&self) -> &BatchBounds {
+        &self.parts.bounds
+    }
+
+    pub(crate) fn geometry_columns(&self) -> &[GeometryColumn] {
+        &self.parts.geometry_columns
+    }
+
+    pub(crate) fn sorting(&self) -> &[SortExpr] {
+        &self.parts.sorting
+    }
+
+    /// The statistics of the whole table: row count exact, the rest exact, inexact (floats, cut text) or absent.
+    #[must_use]
+    pub fn statistics(&self) -> Arc<Statistics> {
+        let total = self.total.get_or_init(|| {
+            let all = 0..self.num_batches();
+            Arc::new(self.with_bytes(self.parts.bounds.statistics(&all), &self.parts.batches))
+        });
+        Arc::clone(total)
+    }
+
+    /// The statistics of the contiguous batches in `range` together; an empty range for one past the end.
+    pub(crate) fn range_statistics(&self, range: Range<usize>) -> Arc<Statistics> {
+        let key = (range.start, range.end);
+        if let Some(known) = self.ranges.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(known);
+        }
+        let batches = &self.parts.batches[range.clone()];
+        let merged = Arc::new(self.with_bytes(self.parts.bounds.statistics(&range), batches));
+        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        if ranges.len() >= KEPT_RANGES.max(2 * self.num_batches()) {
+            ranges.clear();
+        }
+        ranges.insert(key, Arc::clone(&merged));
+        merged
+    }
+
+    fn with_bytes<'a>(
+        &self,
+        statistics: Statistics,
+        batches: impl IntoIterator<Item = &'a BatchMetadata>,
+    ) -> Statistics {
+        let bytes: u64 = batches.into_iter().map(|b| b.uncompressed_bytes).sum();
+        // What Parquet calls uncompressed is still encoded: an estimate of the Arrow size.
+        statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
+    }
+
+    /// What DataFusion's scan opens to read the contiguous batches in `range`, all of one file.
+    pub(crate) fn partitioned_file(&self, range: Range<usize>) -> PartitionedFile {
+        let (first, last) = (&self.parts.batches[range.start], &self.parts.batches[range.end - 1]);
+        let file = self.file_of(first);
+        let mut opened = PartitionedFile::new_from_meta(file.object_meta.clone());
+        opened.partition_values.clone_from(&file.partition_values);
+        // Not `with_statistics`: that takes partition values for not null.
+        opened.statistics = Some(self.range_statistics(range.clone()));
+        let span = &self.parts.batches[range];
+        if span.iter().all(|batch| batch.is_whole) {
+            // A row group belongs to the range that holds the offset of its first page.
+            let start = file.row_groups[first.row_groups.start].offset;
+            let end = file.row_groups.get(last.row_groups.end).map_or(file.object_meta.size, |g| g.offset);
+            if let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end))
+                && ranges_are_ordered(file)
+            {
+                return opened.with_range(start, end);
+            }
+        }
+        opened.with_extension(access_plan(file, span))
+    }
+}
+
+/// Whether the offsets of the file's row groups ascend, so that byte ranges can name row groups.
+fn ranges_are_ordered(file: &DatasetFile) -> bool {
+    file.row_groups.windows(2).all(|pair| pair[0].offset < pair[1].offset)
+}
+
+/// Exactly the rows of `batches`, which are contiguous batches of `file`.
+fn access_plan(file: &DatasetFile, batches: &[BatchMetadata]) -> ParquetAccessPlan {
+    let mut access = vec![RowGroupAccess::Skip; file.row_groups.len()];
+    let mut wanted: HashMap<usize, (u64, u64)> = HashMap::new();
+    for batch in batches {
+        for index in batch.row_groups.clone() {
+            let end = if batch.is_whole { file.row_groups[index].rows } else { batch.skipped_rows + batch.rows };
+            let span = wanted.entry(index).or_insert((batch.skipped_rows, end));
+            *span = (span.0.min(batch.skipped_rows), span.1.max(end));
+        }
+    }
+    for (index, (start, end)) in wanted {
+        let rows = file.row_groups[index].rows;
+        access[index] = if (start, end) == (0, rows) {
+            RowGroupAccess::Scan
+        } else {
+            let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+            RowGroupAccess::Selection(RowSelection::from(vec![
+                RowSelector::skip(count(start)),
+                RowSelector::select(count(end - start)),
+                RowSelector::skip(count(rows - end)),
+            ]))
+        };
+    }
+    ParquetAccessPlan::new(access)
+}

@@ -1,0 +1,137 @@
+//! From the statistics in a footer to the bounds of its row groups, in the table's types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, UInt64Array};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
+use datafusion::common::{Result, ScalarValue};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+
+use crate::dataset::{BatchBounds, ColumnBounds};
+
+/// The bounds of all row groups of one file, for the columns of `table_schema` and then `partition_values`.
+///
+/// `file_schema` is the Arrow schema of the file itself.
+pub(crate) fn row_group_bounds(
+    footer: &ParquetMetaData,
+    file_schema: &Schema,
+    table_schema: &Schema,
+    partition_values: &[ScalarValue],
+) -> Result<BatchBounds> {
+    let rows: UInt64Array =
+        footer.row_groups().iter().map(|g| Some(u64::try_from(g.num_rows()).unwrap_or(0))).collect();
+    let mut columns = Vec::with_capacity(table_schema.fields().len() + partition_values.len());
+    for field in table_schema.fields() {
+        columns.push(match file_schema.field_with_name(field.name()) {
+            Err(_) => ColumnBounds::all_null(field.data_type(), &rows),
+            Ok(found) => column_bounds(footer, file_schema, found, field.data_type(), &rows),
+        });
+    }
+    for value in partition_values {
+        columns.push(ColumnBounds::constant(value, &rows)?);
+    }
+    Ok(BatchBounds { rows, columns })
+}
+
+/// Unknown for every column whose statistics cannot be read; a scan does not need them.
+fn column_bounds(
+    footer: &ParquetMetaData,
+    file_schema: &Schema,
+    found: &Field,
+    data_type: &DataType,
+    rows: &UInt64Array,
+) -> ColumnBounds {
+    read_bounds(footer, file_schema, found, data_type, rows).unwrap_or_else(|error| {
+        log::debug!("no statistics for column {:?}: {error}", found.name());
+        ColumnBounds::unknown(data_type, rows.len())
+    })
+}
+
+fn read_bounds(
+    footer: &ParquetMetaData,
+    file_schema: &Schema,
+    found: &Field,
+    data_type: &DataType,
+    rows: &UInt64Array,
+) -> Result<ColumnBounds> {
+    let parquet_schema = footer.file_metadata().schema_descr();
+    let converter = StatisticsConverter::try_new(found.name(), file_schema, parquet_schema)?
+        .with_missing_null_counts_as_zero(false);
+    if found.data_type().is_nested() || converter.parquet_column_index().is_none() {
+        return Ok(ColumnBounds::unknown(data_type, rows.len()));
+    }
+    let groups = || footer.row_groups().iter();
+    let null_counts: UInt64Array = converter
+        .row_group_null_counts(groups())?
+        .iter()
+        .zip(rows.values())
+        .map(|(nulls, rows)| match (nulls, found.is_nullable()) {
+            (_, false) => Some(0),
+            // More NULLs than rows is a lie; what else the column says may be one too, but bounds were checked.
+            (nulls, true) => nulls.filter(|nulls| nulls <= rows),
+        })
+        .collect();
+    Ok(ColumnBounds {
+        min: to_table_type(converter.row_group_mins(groups())?, data_type, Zero::Lower)?,
+        max: to_table_type(converter.row_group_maxes(groups())?, data_type, Zero::Upper)?,
+        min_exact: exact(footer, &converter.row_group_is_min_value_exact(groups())?, found),
+        max_exact: exact(footer, &converter.row_group_is_max_value_exact(groups())?, found),
+        null_counts,
+    })
+}
+
+/// Bounds of fixed-width values are values; those of text and binary are if the writer says so.
+fn exact(footer: &ParquetMetaData, flags: &BooleanArray, field: &Field) -> BooleanArray {
+    let is_fixed = field.data_type().is_primitive() || *field.data_type() == DataType::Boolean;
+    match is_fixed && flags.len() == footer.num_row_groups() {
+        true => BooleanArray::from(vec![true; flags.len()]),
+        false => flags.iter().map(|flag| Some(flag.unwrap_or(false))).collect(),
+    }
+}
+
+/// A zero bound says nothing of the sign of zeros.
+#[derive(Clone, Copy)]
+enum Zero {
+    Lower,
+    Upper,
+}
+
+fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<ArrayRef> {
+    let bounds: ArrayRef = match bounds.data_type() {
+        DataType::Float64 => {
+            let widened = if matches!(zero, Zero::Lower) { -0.0 } else { 0.0 };
+            let values = bounds.as_primitive::<Float64Type>();
+            Arc::new(values.iter().map(|v| v.map(|v| if v == 0.0 { widened } else { v })).collect::<Float64Array>())
+        }
+        DataType::Float32 => {
+            let widened = if matches!(zero, Zero::Lower) { -0.0 } else { 0.0 };
+            let values = bounds.as_primitive::<Float32Type>();
+            Arc::new(values.iter().map(|v| v.map(|v| if v == 0.0 { widened } else { v })).collect::<Float32Array>())
+        }
+        _ => bounds,
+    };
+    if bounds.data_type() == data_type {
+        return Ok(bounds);
+    }
+    // What does not fit the table's type becomes unknown.
+    Ok(cast_with_options(&bounds, data_type, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+/// The bounds of a leaf column of floats, by its path of names, one pair per row group; `None` where unknown.
+pub(crate) fn leaf_bounds(groups: &[RowGroupMetaData], path: &[String]) -> Vec<Option<(f64, f64)>> {
+    let leaf = groups.first().and_then(|group| {
+        group.columns().iter().position(|column| column.column_path().parts() == path)
+    });
+    groups.iter().map(|group| bounds_of_floats(group, leaf?)).collect()
+}
+
+fn bounds_of_floats(group: &RowGroupMetaData, leaf: usize) -> Option<(f64, f64)> {
+    use parquet::file::statistics::Statistics;
+    match group.columns().get(leaf)?.statistics()? {
+        Statistics::Double(s) => Some((*s.min_opt()?, *s.max_opt()?)),
+        Statistics::Float(s) => Some((f64::from(*s.min_opt()?), f64::from(*s.max_opt()?))),
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! Reads Parquet footers through the session's cache, and takes out statistics that must not be trusted.
+
+use std::sync::Arc;
+
+use datafusion::datasource::physical_plan::parquet::metadata::{CachedParquetMetaData, DFParquetMetadata};
+use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
+use datafusion::object_store::{ObjectMeta, ObjectStore};
+use parquet::basic::{SortOrder, Type};
+use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
+use parquet::file::page_index::column_index::{ColumnIndexMetaData, PrimitiveColumnIndex};
+use parquet::file::statistics::Statistics;
+
+/// The footer of one file version; with the page index if asked and the file has one.
+///
+/// Comes from the cache if it is there; else one or two reads, and the cache keeps it.
+/// # Errors
+/// Whatever the store or the Parquet reader says; the caller adds the path.
+pub(crate) async fn fetch_footer(
+    store: &dyn ObjectStore,
+    object_meta: &ObjectMeta,
+    cache: &Arc<FileMetadataCache>,
+    page_index: PageIndexPolicy,
+) -> datafusion::common::Result<Arc<ParquetMetaData>> {
+    let cached = cached_footer(object_meta, cache.as_ref());
+    let had_index = cached.as_ref().is_some_and(has_page_index);
+    if let Some(footer) = cached
+        && (page_index == PageIndexPolicy::Skip || had_index)
+    {
+        return Ok(footer);
+    }
+    let footer = DFParquetMetadata::new(store, object_meta)
+        .with_file_metadata_cache(Some(Arc::clone(cache)))
+        .with_page_index_policy(Some(page_index))
+        .fetch_metadata()
+        .await?;
+    match without_distrusted_statistics(&footer)? {
+        None => Ok(footer),
+        Some(clean) => {
+            let clean = Arc::new(clean);
+            let entry = CachedFileMetadataEntry::new(
+                object_meta.clone(),
+                Arc::new(CachedParquetMetaData::new(Arc::clone(&clean))),
+            );
+            cache.put(&object_meta.location, entry);
+            Ok(clean)
+        }
+    }
+}
+
+/// The cached footer of this file version.
+fn cached_footer(object_meta: &ObjectMeta, cache: &FileMetadataCache) -> Option<Arc<ParquetMetaData>> {
+    let cached = cache.get(&object_meta.location).filter(|entry| entry.is_valid_for(object_meta))?;
+    let footer = cached.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
+    Some(Arc::clone(footer.parquet_metadata()))
+}
+
+fn has_page_index(footer: &Arc<ParquetMetaData>) -> bool {
+    footer.column_index().is_some() && footer.offset_index().is_some()
+}
+
+/// `footer` without the bounds that the format, or plain sense, forbids to trust; `None` if there are none.
+///
+/// These are: a NaN as a bound, a minimum above its maximum, bounds of INT96, and bounds in the format's first
+/// encoding (signed order of bytes) for types that are not ordered so.
+fn without_distrusted_statistics(footer: &Arc<ParquetMetaData>) -> Result<Option<ParquetMetaData>, ParquetError> {
+    let in_footer = footer.row_groups().iter().any(|group| group.columns().iter().any(has_distrusted_bounds));
+    let in_index =
+        footer.column_index().is_some_and(|index| index.iter().flatten().any(index_has_distrusted_bounds));
+    if !in_footer && !in_index {
+        return Ok(None);
+    }
+    let mut clean = ParquetMetaData::clone(footer).into_builder();
+    if in_footer {
+        let row_groups = clean
+            .take_row_groups()
+            .into_iter()
+            .map(|group| {
+                let mut builder = group.into_builder();
+                let columns = builder
+                    .take_columns()
+                    .into_iter()
+                    .map(|column| match has_distrusted_bounds(&column) {
+                        true => without_bounds(column),
+                        false => Ok(column),
+                    })
+                    .collect::<Result<_, _>>()?;
+                builder.set_column_metadata(columns).build()
+            })
+            .collect::<Result<_, _>>()?;
+        clean = clean.set_row_groups(row_groups);
+    }
+    if in_index && let Some(mut index) = clean.take_column_index() {
+        for column in index.iter_mut().flatten() {
+            if index_has_distrusted_bounds(column) {
+                *column = ColumnIndexMetaData::NONE;
+            }
+        }
+        clean = clean.set_column_index(Some(index));
+    }
+    Ok(Some(clean.build()))
+}
+
+fn has_distrusted_bounds(column: &ColumnChunkMetaData) -> bool {
+    let Some(statistics) = column.statistics() else { return false };
+    if statistics.min_bytes_opt().is_none() && statistics.max_bytes_opt().is_none() {
+        return false;
+    }
+    let sort_order = column.column_descr().sort_order();
+    if statistics.is_min_max_deprecated() && sort_order != SortOrder::SIGNED {
+        return true;
+    }
+    match statistics {
+        Statistics::Int96(_) => true,
+        Statistics::Float(s) => is_distrusted(s.min_opt(), s.max_opt()),
+        Statistics::Double(s) => is_distrusted(s.min_opt(), s.max_opt()),
+        Statistics::Int32(s) if sort_order == SortOrder::SIGNED => is_inverted(s.min_opt(), s.max_opt()),
+        Statistics::Int64(s) if sort_order == SortOrder::SIGNED => is_inverted(s.min_opt(), s.max_opt()),
+        Statistics::Int32(s) => is_inverted(s.min_opt().map(|v| *v as u32), s.max_opt().map(|v| *v as u32)),
+        Statistics::Int64(s) => is_inverted(s.min_opt().map(|v| *v as u64), s.max_opt().map(|v| *v as u64)),
+        Statistics::Boolean(s) => is_inverted(s.min_opt(), s.max_opt()),
+        Statistics::ByteArray(s) => {
+            sort_order == SortOrder::UNSIGNED
+                && is_inverted(s.min_opt().map(ByteArray::data), s.max_opt().map(ByteArray::data))
+        }
+        Statistics::FixedLenByteArray(s) => {
+            sort_order == SortOrder::UNSIGNED
+                && is_inverted(s.min_opt().map(|v| v.data()), s.max_opt().map(|v| v.data()))
+        }
+    }
+}
+
+fn index_has_distrusted_bounds(index: &ColumnIndexMetaData) -> bool {
+    fn floats<T: PartialOrd + Copy>(index: &PrimitiveColumnIndex<T>) -> bool {
+        index.min_values_iter().zip(index.max_values_iter()).any(|(min, max)| is_distrusted(min, max))
+    }
+    match index {
+        ColumnIndexMetaData::FLOAT(index) => floats(index),
+        ColumnIndexMetaData::DOUBLE(index) => floats(index),
+        ColumnIndexMetaData::INT96(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a bound is NaN, or the bounds are the wrong way round.
+fn is_distrusted<T: PartialOrd>(min: Option<&T>, max: Option<&T>) -> bool {
+    let is_nan = |bound: Option<&T>| bound.is_some_and(|v| v.partial_cmp(v).is_none());
+    is_nan(min) || is_nan(max) || is_inverted(min, max)
+}
+
+fn is_inverted<T: PartialOrd>(min: Option<T>, max: Option<T>) -> bool {
+    matches!((min, max), (Some(min), Some(max)) if min > max)
+}
+
+/// The column with its null and distinct counts, but no bounds.
+fn without_bounds(column: ColumnChunkMetaData) -> Result<ColumnChunkMetaData, ParquetError> {
+    let Some(statistics) = column.statistics() else { return Ok(column) };
+    let (distinct, nulls) = (statistics.distinct_count_opt(), statistics.null_count_opt());
+    let kept = match column.column_type() {
+        Type::BOOLEAN => Statistics::new::<bool>(None, None, distinct, nulls, false),
+        Type::INT32 => Statistics::new::<i32>(None, None, distinct, nulls, false),
+        Type::INT64 => Statistics::new::<i64>(None, None, distinct, nulls, false),
+        Type::INT96 => Statistics::new::<Int96>(None, None, distinct, nulls, false),
+        Type::FLOAT => Statistics::new::<f32>(None, None, distinct, nulls, false),
+        Type::DOUBLE => Statistics::new::<f64>(None, None, distinct, nulls, false),
+        Type::BYTE_ARRAY => Statistics::new::<ByteArray>(None, None, distinct, nulls, false),
+        Type::FIXED_LEN_BYTE_ARRAY => Statistics::new::<FixedLenByteArray>(None, None, distinct, nulls, false),
+    };
+    column.into_builder().set_statistics(kept).build()
+}

@@ -1,0 +1,344 @@
+//! From locations to a [`DatasetSnapshot`]: lists files, reads their footers once, cuts batches.
+
+mod bounds;
+mod footer;
+mod geo_metadata;
+mod hive;
+mod listing;
+mod natural_order;
+mod schema;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::Session;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::config::ParquetOptions;
+use datafusion::datasource::physical_plan::parquet::{
+    Int96Coercer, transform_binary_to_string, transform_schema_to_view,
+};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::logical_expr::{Expr, SortExpr};
+use datafusion::object_store::{ObjectMeta, ObjectStore};
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+
+pub(crate) use footer::fetch_footer;
+pub(crate) use hive::DeclaredPartition;
+use listing::{ListedFile, Location};
+
+use crate::dataset::{
+    BatchBounds, BatchMetadata, DatasetFile, DatasetSnapshot, GeometryColumn, RowGroup, SnapshotParts,
+    cut_into_batches,
+};
+use crate::error::OdpError;
+use crate::geo::BoundingBox;
+use crate::options::TableOptions;
+
+/// What to open, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// URLs or paths, all in one object store.
+    pub(crate) locations: Vec<String>,
+    pub(crate) options: TableOptions,
+    /// Partition columns that the user named.
+    pub(crate) partitions: Option<Vec<DeclaredPartition>>,
+    /// Columns that the user declared, without partition columns.
+    pub(crate) schema: Option<SchemaRef>,
+}
+
+/// Opens a dataset: lists it, reads all footers concurrently, merges schemas, cuts batches.
+///
+/// # Errors
+/// See [`OdpError`]: nothing to read, storage failures, files that break their format or do not fit together.
+pub(crate) async fn open_snapshot(state: &dyn Session, request: Request) -> Result<DatasetSnapshot, OdpError> {
+    let locations = request.locations.iter().map(|l| Location::parse(l)).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = locations.first() else {
+        return Err(OdpError::EmptyDataset { location: "(none)".into(), reason: "no location is given".into() });
+    };
+    let object_store_url = first.object_store_url();
+    if let Some(other) = locations.iter().find(|l| l.object_store_url() != object_store_url) {
+        let what = format!("one dataset in two object stores ({} and {})", first.display(), other.display());
+        return Err(OdpError::Unsupported { what });
+    }
+    let store = state.runtime_env().object_store(&object_store_url)?;
+    let mut listed = Vec::new();
+    for location in &locations {
+        listed.extend(location.list(store.as_ref(), &request.options.file_extensions).await?);
+    }
+    let footers = read_footers(state, &store, &listed).await?;
+    let partitions = match request.options.hive_partitions || request.partitions.is_some() {
+        true => hive::read_partitions(&listed, request.partitions.as_deref())?,
+        false => hive::Partitions { columns: vec![], values: vec![vec![]; listed.len()] },
+    };
+    let mut files: Vec<FileWithFooter> = listed
+        .into_iter()
+        .zip(footers)
+        .zip(partitions.values)
+        .map(|((listed, (footer, schema)), partition_values)| FileWithFooter {
+            file: dataset_file(listed.object_meta, &footer, partition_values),
+            footer,
+            schema,
+        })
+        .collect();
+
+    let file_schema = match request.schema {
+        Some(declared) => {
+            schema::check_declared(&declared, files.iter().map(FileWithFooter::named_schema))?;
+            declared
+        }
+        None => {
+            let union = schema::union_by_name(files.iter().map(FileWithFooter::named_schema))?;
+            Arc::new(with_session_types(union, &state.config_options().execution.parquet))
+        }
+    };
+    let clash = partitions.columns.iter().find(|(name, _)| file_schema.field_with_name(name).is_ok());
+    if let Some((name, _)) = clash {
+        return Err(OdpError::SchemaMismatch {
+            first: files[0].file.path().to_owned(),
+            second: "the directories above it".into(),
+            reason: format!("column {name:?} is in the file and in its path"),
+        });
+    }
+    let partition_fields: Vec<_> =
+        partitions.columns.iter().map(|(name, data_type)| schema::partition_field(name, data_type)).collect();
+    let table_schema =
+        TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
+
+    let sorting = common_sorting(&files, table_schema.file_schema());
+    let geometry = geometry_extents(&files);
+    let mut first_row_group = Vec::with_capacity(files.len());
+    let mut row_groups = 0;
+    let mut parts = Vec::with_capacity(files.len());
+    for file in &files {
+        first_row_group.push(row_groups);
+        row_groups += file.footer.num_row_groups();
+        let values = &file.file.partition_values;
+        parts.push(bounds::row_group_bounds(&file.footer, &file.schema, table_schema.file_schema(), values)?);
+    }
+    let row_group_bounds = BatchBounds::concat(&parts, table_schema.table_schema())?;
+    let files: Vec<DatasetFile> = files.drain(..).map(|file| file.file).collect();
+    let batches = cut_into_batches(&files, request.options.batch_unit);
+    let bounds = row_group_bounds.for_batches(&batches, &first_row_group)?;
+    let geometry_columns = geometry
+        .into_iter()
+        .map(|(name, extents)| GeometryColumn {
+            name,
+            extents: batches.iter().map(|batch| batch_extent(batch, &first_row_group, &extents)).collect(),
+        })
+        .collect();
+    Ok(DatasetSnapshot::new(SnapshotParts {
+        object_store_url,
+        location: locations.iter().map(Location::display).collect::<Vec<_>>().join(", "),
+        schema: table_schema,
+        files,
+        batches,
+        bounds,
+        geometry_columns,
+        sorting,
+    }))
+}
+
+struct FileWithFooter {
+    file: DatasetFile,
+    footer: Arc<ParquetMetaData>,
+    /// The Arrow schema of the file itself.
+    schema: Schema,
+}
+
+impl FileWithFooter {
+    fn named_schema(&self) -> (&str, &Schema) {
+        (self.file.path(), &self.schema)
+    }
+}
+
+/// All footers, in order of the files; reads several at a time, on all threads.
+async fn read_footers(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ListedFile],
+) -> Result<Vec<(Arc<ParquetMetaData>, Schema)>, OdpError> {
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let parquet = &state.config_options().execution.parquet;
+    let coerce_int96 = int96_unit(parquet);
+    let concurrency = state.config_options().execution.meta_fetch_concurrency.get();
+    futures::stream::iter(files.iter().map(|file| file.object_meta.clone()))
+        .map(|object_meta| {
+            let (store, cache) = (Arc::clone(store), Arc::clone(&cache));
+            async move {
+                let path = object_meta.location.to_string();
+                // A task of its own: footers are decoded in parallel, and a panic of the decoder stays in it.
+                SpawnedTask::spawn(async move { read_footer(&*store, &object_meta, &cache, coerce_int96).await })
+                    .join()
+                    .await
+                    .unwrap_or_else(|error| Err(error.into()))
+                    .map_err(|source| OdpError::InvalidData { location: path, source })
+            }
+        })
+        .buffered(concurrency)
+        .try_collect()
+        .await
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn read_footer(
+    store: &dyn ObjectStore,
+    object_meta: &ObjectMeta,
+    cache: &Arc<FileMetadataCache>,
+    coerce_int96: Option<TimeUnit>,
+) -> Result<(Arc<ParquetMetaData>, Schema), BoxError> {
+    let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
+    let file = footer.file_metadata();
+    check_row_groups(&footer)?;
+    let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+    let coerced = coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
+    Ok((footer, coerced.unwrap_or(schema)))
+}
+
+fn check_row_groups(footer: &ParquetMetaData) -> Result<(), BoxError> {
+    for (index, group) in footer.row_groups().iter().enumerate() {
+        if group.num_rows() < 0 {
+            return Err(format!("row group {index} has {} rows", group.num_rows()).into());
+        }
+    }
+    Ok(())
+}
+
+fn int96_unit(parquet: &ParquetOptions) -> Option<TimeUnit> {
+    match parquet.coerce_int96.as_deref()?.to_ascii_lowercase().as_str() {
+        "s" => Some(TimeUnit::Second),
+        "ms" => Some(TimeUnit::Millisecond),
+        "us" => Some(TimeUnit::Microsecond),
+        _ => Some(TimeUnit::Nanosecond),
+    }
+}
+
+/// The layouts of text and binary that the session wants Parquet read as.
+fn with_session_types(schema: Schema, parquet: &ParquetOptions) -> Schema {
+    let schema = match parquet.binary_as_string {
+        true => transform_binary_to_string(&schema),
+        false => schema,
+    };
+    match parquet.schema_force_view_types {
+        true => transform_schema_to_view(&schema),
+        false => schema,
+    }
+}
+
+fn dataset_file(
+    object_meta: ObjectMeta,
+    footer: &ParquetMetaData,
+    partition_values: Vec<ScalarValue>,
+) -> DatasetFile {
+    let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+    let mut first_row = 0;
+    let row_groups = footer
+        .row_groups()
+        .iter()
+        .map(|group| {
+            let rows = positive(group.num_rows());
+            let row_group = RowGroup {
+                first_row,
+                rows,
+                offset: positive(first_page_offset(group)),
+                compressed_bytes: positive(group.compressed_size()),
+                uncompressed_bytes: positive(group.total_byte_size()),
+            };
+            first_row += rows;
+            row_group
+        })
+        .collect();
+    DatasetFile { object_meta, partition_values, row_groups }
+}
+
+/// What DataFusion's byte ranges are compared with: the offset of the first column's first page.
+fn first_page_offset(group: &RowGroupMetaData) -> i64 {
+    group.columns().first().map_or(0, |column| {
+        column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset())
+    })
+}
+
+/// The order that every row group of every file declares, as far as they agree; columns of the table only.
+///
+/// A descending float is left out: DataFusion sorts NaN above all numbers, other writers put it last.
+fn common_sorting(files: &[FileWithFooter], table: &Schema) -> Vec<SortExpr> {
+    let mut common: Option<Vec<SortExpr>> = None;
+    for file in files {
+        for group in file.footer.row_groups().iter().filter(|group| group.num_rows() > 0) {
+            let declared = sorting_of(group, table);
+            let kept = match common {
+                None => declared,
+                Some(known) => known.into_iter().zip(declared).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+            };
+            if kept.is_empty() {
+                return kept;
+            }
+            common = Some(kept);
+        }
+    }
+    common.unwrap_or_default()
+}
+
+fn sorting_of(group: &RowGroupMetaData, table: &Schema) -> Vec<SortExpr> {
+    let declared = group.sorting_columns().map(Vec::as_slice).unwrap_or_default();
+    let column = |index: i32| -> Option<(String, DataType)> {
+        let leaf = group.columns().get(usize::try_from(index).ok()?)?;
+        let [name] = leaf.column_path().parts() else { return None };
+        Some((name.clone(), table.field_with_name(name).ok()?.data_type().clone()))
+    };
+    declared
+        .iter()
+        .map_while(|sorting| {
+            let (name, data_type) = column(sorting.column_idx)?;
+            let is_trusted = !(data_type.is_floating() && sorting.descending);
+            let expr = Expr::Column(Column::from_name(name));
+            is_trusted.then(|| SortExpr::new(expr, !sorting.descending, sorting.nulls_first))
+        })
+        .collect()
+}
+
+/// For each geometry column with a covering, the extents of all row groups of all files.
+fn geometry_extents(files: &[FileWithFooter]) -> Vec<(String, Vec<Option<BoundingBox>>)> {
+    let mut columns: Vec<(String, Vec<Option<BoundingBox>>)> = Vec::new();
+    let mut row_groups = 0;
+    for file in files {
+        let groups = file.footer.row_groups();
+        for covering in geo_metadata::coverings(&file.footer, file.file.path()) {
+            let known = match columns.iter().position(|(name, _)| *name == covering.column) {
+                Some(known) => known,
+                None => {
+                    columns.push((covering.column.clone(), Vec::new()));
+                    columns.len() - 1
+                }
+            };
+            let extents = &mut columns[known].1;
+            // Files before this one did not cover the column.
+            extents.resize(row_groups, None);
+            extents.extend(geo_metadata::covering_extents(groups, &covering));
+        }
+        row_groups += groups.len();
+    }
+    for (_, extents) in &mut columns {
+        extents.resize(row_groups, None);
+    }
+    columns
+}
+
+fn batch_extent(
+    batch: &BatchMetadata,
+    first_row_group: &[usize],
+    extents: &[Option<BoundingBox>],
+) -> Option<BoundingBox> {
+    let base = first_row_group[batch.file_index];
+    let groups = &extents[base + batch.row_groups.start..base + batch.row_groups.end];
+    groups.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().reduce(|a, b| BoundingBox {
+        xmin: a.xmin.min(b.xmin),
+        ymin: a.ymin.min(b.ymin),
+        xmax: a.xmax.max(b.xmax),
+        ymax: a.ymax.max(b.ymax),
+    })
+}

@@ -1,0 +1,190 @@
+//! Every setting: what it is called, what it means, its unit and its default.
+
+use std::collections::HashMap;
+
+use datafusion::common::config::{ConfigExtension, ConfigOptions};
+use datafusion::common::extensions_options;
+
+use crate::error::OdpError;
+
+extensions_options! {
+    /// Session settings, `SET odp.<name> = <value>`.
+    ///
+    /// Where a setting is unset (NULL) the crate chooses.
+    pub struct OdpOptions {
+        /// Output partitions of a SQL scan; contiguous batches are merged above it. 0 = one per batch, always.
+        /// Unset: the larger of 8 and twice `datafusion.execution.target_partitions`.
+        pub max_partitions: Option<usize>, default = None
+
+        /// Batches that one scan holds open at a time. Unset: twice `datafusion.execution.target_partitions`.
+        pub max_open_batches: Option<usize>, default = None
+
+        /// Queries without ORDER BY give rows in the order of the source, where that costs no sort.
+        pub source_order: bool, default = true
+
+        /// Concatenate partitions that statistics prove to be in order, instead of merging them.
+        pub ordered_concat: bool, default = true
+
+        /// Skip batches whose statistics exclude the filter.
+        pub pruning: bool, default = true
+
+        /// Evaluate filters while Parquet is decoded, so that other columns are read for matching rows only.
+        pub pushdown_filters: bool, default = true
+    }
+}
+
+impl ConfigExtension for OdpOptions {
+    const PREFIX: &'static str = "odp";
+}
+
+impl OdpOptions {
+    /// The session's settings; the defaults if the extension is not registered.
+    pub(crate) fn of(config: &ConfigOptions) -> Self {
+        config.extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Output partitions to merge down to; `None` = keep one per batch.
+    pub(crate) fn partition_limit(&self, target_partitions: usize) -> Option<usize> {
+        match self.max_partitions {
+            Some(0) => None,
+            Some(limit) => Some(limit),
+            None => Some((2 * target_partitions).max(8)),
+        }
+    }
+
+    /// Batches to hold open at a time, at least one.
+    pub(crate) fn open_batch_limit(&self, target_partitions: usize) -> usize {
+        self.max_open_batches.unwrap_or(2 * target_partitions).max(1)
+    }
+}
+
+/// How rows are cut into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum BatchUnit {
+    /// One batch per Parquet row group.
+    #[default]
+    RowGroup,
+    /// One batch per file.
+    File,
+    /// Batches of this many rows: small neighbouring row groups of a file are merged while they fit, larger
+    /// row groups are cut. No batch spans two files.
+    Rows(u64),
+}
+
+/// Options of one table, from `OPTIONS (…)` or the builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableOptions {
+    /// How rows are cut into batches; `batch_rows` and `batch`.
+    pub batch_unit: BatchUnit,
+    /// Names of files to read in a directory end in one of these, in any case; `file_extension`.
+    pub file_extensions: Vec<String>,
+    /// Read `key=value` path segments as columns, even when none are declared; `hive_partitions`.
+    pub hive_partitions: bool,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self {
+            batch_unit: BatchUnit::default(),
+            file_extensions: [".parquet", ".parq", ".pq", ".geoparquet"].map(String::from).to_vec(),
+            hive_partitions: true,
+        }
+    }
+}
+
+const TABLE_OPTIONS: &str = "one of batch_rows, batch, file_extension, hive_partitions";
+
+impl TableOptions {
+    /// Reads the `OPTIONS` of a `CREATE EXTERNAL TABLE`.
+    ///
+    /// # Errors
+    /// [`OdpError::InvalidOption`] for an unknown key or a value out of range, naming the valid ones.
+    pub fn try_from_map(map: &HashMap<String, String>) -> Result<Self, OdpError> {
+        let mut options = Self::default();
+        let mut keys: Vec<_> = map.keys().collect();
+        keys.sort();
+        let (mut rows, mut unit) = (None, None);
+        for key in keys {
+            let value = map[key].as_str();
+            let invalid = |expected: &str| OdpError::InvalidOption {
+                key: key.clone(),
+                value: value.to_owned(),
+                expected: expected.to_owned(),
+            };
+            // DataFusion puts options without a dot under `format.`.
+            let bare = key.strip_prefix("format.").or_else(|| key.strip_prefix("odp.")).unwrap_or(key);
+            match bare.to_ascii_lowercase().as_str() {
+                "batch_rows" => match value.parse::<u64>() {
+                    Ok(n) if n > 0 => rows = Some(n),
+                    _ => return Err(invalid("a number of rows above 0")),
+                },
+                "batch" => match value.to_ascii_lowercase().as_str() {
+                    "row_group" => unit = Some(BatchUnit::RowGroup),
+                    "file" => unit = Some(BatchUnit::File),
+                    _ => return Err(invalid("row_group or file")),
+                },
+                "file_extension" if !value.is_empty() => {
+                    options.file_extensions = vec![value.to_owned()];
+                }
+                "file_extension" => return Err(invalid("the end of a file name, such as .parquet")),
+                "hive_partitions" => match value.to_ascii_lowercase().as_str() {
+                    "true" => options.hive_partitions = true,
+                    "false" => options.hive_partitions = false,
+                    _ => return Err(invalid("true or false")),
+                },
+                _ => return Err(invalid(TABLE_OPTIONS)),
+            }
+        }
+        options.batch_unit = match (rows, unit) {
+            (Some(n), None) => BatchUnit::Rows(n),
+            (None, unit) => unit.unwrap_or_default(),
+            (Some(n), Some(_)) => {
+                return Err(OdpError::InvalidOption {
+                    key: "batch_rows".into(),
+                    value: n.to_string(),
+                    expected: "either batch_rows or batch, not both".into(),
+                });
+            }
+        };
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<TableOptions, OdpError> {
+        TableOptions::try_from_map(&pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    #[test]
+    fn options_are_read_with_and_without_the_format_prefix() {
+        assert_eq!(read(&[("format.batch_rows", "10")]).unwrap().batch_unit, BatchUnit::Rows(10));
+        assert_eq!(read(&[("batch", "FILE")]).unwrap().batch_unit, BatchUnit::File);
+        assert_eq!(read(&[]).unwrap(), TableOptions::default());
+    }
+
+    #[test]
+    fn unknown_and_bad_options_name_the_valid_ones() {
+        for (pairs, expected) in [
+            (&[("format.bach_rows", "1")][..], "one of batch_rows"),
+            (&[("batch_rows", "0")], "above 0"),
+            (&[("batch", "page")], "row_group or file"),
+            (&[("batch", "file"), ("batch_rows", "5")], "not both"),
+        ] {
+            let message = read(pairs).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn automatic_limits_follow_target_partitions() {
+        let options = OdpOptions::default();
+        assert_eq!(options.partition_limit(2), Some(8));
+        assert_eq!(options.partition_limit(16), Some(32));
+        assert_eq!(options.open_batch_limit(2), 4);
+        assert_eq!(OdpOptions { max_partitions: Some(0), ..options }.partition_limit(2), None);
+    }
+}
