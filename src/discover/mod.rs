@@ -165,7 +165,8 @@ async fn read_footers(
     let parquet = &state.config_options().execution.parquet;
     let coerce_int96 = int96_unit(parquet);
     let concurrency = state.config_options().execution.meta_fetch_concurrency.get();
-    futures::stream::iter(files.iter().map(|file| file.object_meta.clone()))
+    let versions: Vec<ObjectMeta> = files.iter().map(|file| file.object_meta.clone()).collect();
+    futures::stream::iter(versions)
         .map(|object_meta| {
             let (store, cache) = (Arc::clone(store), Arc::clone(&cache));
             async move {

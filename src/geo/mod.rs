@@ -1,3 +1,28 @@
-//! placeholder
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BoundingBox { pub xmin: f64, pub ymin: f64, pub xmax: f64, pub ymax: f64 }
+//! Geometry: readers for WKT and WKB, constant areas prepared once, SQL functions, and what the scan prunes by.
+
+mod area;
+mod area_cache;
+mod array;
+mod bounding_box;
+mod box_tree;
+mod chain;
+#[cfg(test)]
+mod corpora;
+mod functions;
+mod geometry_error;
+mod predicate;
+mod predicate_function;
+mod spatial_filter;
+mod wkb;
+mod wkt;
+
+pub(crate) use area::BoxRelation;
+pub(crate) use bounding_box::BoundingBox;
+pub(crate) use functions::scalar_functions;
+pub(crate) use spatial_filter::{SpatialFilter, SpatialTarget};
+
+/// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Coordinates beyond this are refused: products of differences must stay finite in `geo`.
+const MAX_COORDINATE: f64 = 1e100;

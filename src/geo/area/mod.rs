@@ -1,0 +1,413 @@
+//! A constant geometry, prepared once and asked about many points, boxes and geometries.
+//!
+//! **Longitude.** A geometry is what its coordinates say: edges are straight in degrees, and `170 → -170` goes
+//! the long way, past 0; a geometry that crosses the antimeridian is written `170 → 190`. Longitudes from
+//! -180 to 360 in data are angles: data at `x` matches an area if `x`, `x + 360` or `x - 360` does. So
+//! `170 → 190` matches data at -175, and `-10 → 10` matches data at 355. Other longitudes match as written.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use geo::{Coord, CoordinatePosition, Geometry, MapCoords, Relate, coordinate_position::CoordPos};
+
+use crate::geo::bounding_box::BoundingBox;
+use crate::geo::box_tree::BoxTree;
+use crate::geo::chain::{Chain, ChainRole};
+use crate::geo::geometry_error::GeometryError;
+use crate::geo::predicate::PredicateKind;
+
+/// Longitudes that are angles: both usual ranges, -180..180 and 0..360.
+const ANGLES: (f64, f64) = (-180.0, 360.0);
+/// Added to a longitude to find the same meridian.
+const TURNS: [f64; 3] = [0.0, 360.0, -360.0];
+/// Added on both sides of shifted longitude bounds, because `x + 360` rounds.
+const SHIFT_TOLERANCE: f64 = 1e-9;
+
+/// Where a point lies in an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PointLocation {
+    /// In its interior.
+    Inside,
+    /// On its boundary.
+    Boundary,
+    /// Neither.
+    Outside,
+}
+
+/// What is known of the points of a box against an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoxRelation {
+    /// None of them is in the area or on its boundary.
+    Outside,
+    /// All of them are in the area's interior.
+    Inside,
+    /// Neither is known.
+    Boundary,
+}
+
+/// A constant geometry with an index of its edges; cheap to share by `Arc`.
+///
+/// Polygons are the points inside their shell and outside their holes by even-odd parity; a multipolygon is
+/// the union of its parts. A point where several parts meet is on the boundary.
+#[derive(Debug)]
+pub(crate) struct Area {
+    geometry: Geometry<f64>,
+    chains: Vec<Chain>,
+    tree: BoxTree,
+    bounding_box: Option<BoundingBox>,
+}
+
+impl Area {
+    /// Prepares a geometry in O(vertices).
+    ///
+    /// # Errors
+    /// [`GeometryError`] if a coordinate is not finite or too large to compute with.
+    pub(crate) fn try_new(geometry: Geometry<f64>) -> Result<Self, GeometryError> {
+        if !geo::CoordsIter::coords_iter(&geometry).all(|at| is_usable(at.x) && is_usable(at.y)) {
+            return Err(GeometryError::new(0, "coordinate that is not finite or beyond 1e100"));
+        }
+        let mut builder = ChainBuilder::default();
+        builder.add(&geometry);
+        let chains = builder.chains;
+        let tree = BoxTree::new(chains.iter().map(Chain::bounding_box).collect());
+        let bounding_box = tree.bounding_box();
+        Ok(Self { geometry, chains, tree, bounding_box })
+    }
+
+    /// The geometry as written.
+    pub(crate) fn geometry(&self) -> &Geometry<f64> {
+        &self.geometry
+    }
+
+    /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
+    /// longitudes that match: see [`Self::longitude_ranges`].
+    pub(crate) fn bounding_box(&self) -> Option<BoundingBox> {
+        self.bounding_box
+    }
+
+    /// Closed ranges that hold every longitude at which data can match: the area's own and its shifts by a
+    /// full turn that reach into -180..360. In order and apart; empty for an empty area.
+    pub(crate) fn longitude_ranges(&self) -> Vec<(f64, f64)> {
+        let Some(bounds) = self.bounding_box else { return vec![] };
+        let mut ranges = vec![(bounds.xmin, bounds.xmax)];
+        for turn in &TURNS[1..] {
+            // Data at `x` matches if `x + turn` is in the area.
+            let low = (bounds.xmin - turn - SHIFT_TOLERANCE).max(ANGLES.0);
+            let high = (bounds.xmax - turn + SHIFT_TOLERANCE).min(ANGLES.1);
+            if low <= high {
+                ranges.push((low, high));
+            }
+        }
+        ranges.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let mut merged: Vec<(f64, f64)> = vec![];
+        for (low, high) in ranges {
+            match merged.last_mut() {
+                Some(last) if low <= last.1 => last.1 = last.1.max(high),
+                _ => merged.push((low, high)),
+            }
+        }
+        merged
+    }
+
+    /// Where the point lies, whichever way its longitude is written. NaN and infinity are outside.
+    pub(crate) fn covers_point(&self, x: f64, y: f64) -> PointLocation {
+        let Some(bounds) = self.bounding_box else { return PointLocation::Outside };
+        if !(bounds.ymin <= y && y <= bounds.ymax) {
+            return PointLocation::Outside;
+        }
+        let mut best = PointLocation::Outside;
+        for turn in TURNS {
+            let at = Coord { x: x + turn, y };
+            if (turn != 0.0 && !(ANGLES.0..=ANGLES.1).contains(&x)) || !bounds.contains(at.x, y) {
+                continue;
+            }
+            match self.locate(at) {
+                PointLocation::Inside => return PointLocation::Inside,
+                PointLocation::Boundary => best = PointLocation::Boundary,
+                PointLocation::Outside => {}
+            }
+        }
+        best
+    }
+
+    /// What is known of all points of `extent`, by [`Self::covers_point`]'s rule. Conservative.
+    pub(crate) fn relate_box(&self, extent: &BoundingBox) -> BoxRelation {
+        if BoundingBox::from_bounds(extent.xmin, extent.ymin, extent.xmax, extent.ymax).is_none() {
+            return BoxRelation::Boundary;
+        }
+        let mut all_outside = true;
+        for turn in TURNS {
+            let (xmin, xmax) = if turn == 0.0 {
+                (extent.xmin, extent.xmax)
+            } else {
+                (extent.xmin.max(ANGLES.0), extent.xmax.min(ANGLES.1))
+            };
+            if xmin > xmax {
+                continue;
+            }
+            let whole = xmin == extent.xmin && xmax == extent.xmax;
+            match self.relate_box_as_written(&BoundingBox { xmin, xmax, ..*extent }.shifted(turn)) {
+                BoxRelation::Inside if whole => return BoxRelation::Inside,
+                BoxRelation::Outside => {}
+                _ => all_outside = false,
+            }
+        }
+        if all_outside { BoxRelation::Outside } else { BoxRelation::Boundary }
+    }
+
+    /// Whether `kind` holds for `other` on the left and this area on the right.
+    ///
+    /// Empty geometries share no point with anything. Exact, except that self-intersecting polygons get the
+    /// answer of `geo` where their edges touch those of the area.
+    ///
+    /// # Errors
+    /// [`GeometryError`] for coordinates that cannot be computed with, or a geometry so invalid that `geo`
+    /// gives up on it.
+    pub(crate) fn relate(&self, kind: PredicateKind, other: &Geometry<f64>) -> Result<bool, GeometryError> {
+        if let Geometry::Point(point) = other {
+            return Ok(self.relate_point(kind, point.x(), point.y()));
+        }
+        let other_area = Self::try_new(other.clone())?;
+        let (Some(bounds), Some(extent)) = (self.bounding_box, other_area.bounding_box) else {
+            return Ok(kind.when_apart());
+        };
+        let is_angle = ANGLES.0 <= extent.xmin && extent.xmax <= ANGLES.1;
+        for turn in TURNS {
+            if (turn != 0.0 && !is_angle) || !extent.shifted(turn).intersects(&bounds) {
+                continue;
+            }
+            let answer = if turn == 0.0 {
+                self.relate_as_written(kind, &other_area)?
+            } else {
+                let turned = other.map_coords(|at| Coord { x: at.x + turn, y: at.y });
+                self.relate_as_written(kind, &Self::try_new(turned)?)?
+            };
+            if answer != kind.when_apart() {
+                return Ok(answer);
+            }
+        }
+        Ok(kind.when_apart())
+    }
+
+    /// [`Self::relate`] for a point, without allocation. A point with NaN or infinity is an empty geometry.
+    pub(crate) fn relate_point(&self, kind: PredicateKind, x: f64, y: f64) -> bool {
+        let location = self.covers_point(x, y);
+        if kind.left_holds_right() {
+            // A point holds only itself.
+            let is_point = self.bounding_box.is_some_and(|bounds| bounds.is_point());
+            return is_point && location != PointLocation::Outside;
+        }
+        kind.of_point(location)
+    }
+
+    /// Where a finite point lies, its longitude taken as written.
+    fn locate(&self, at: Coord<f64>) -> PointLocation {
+        let mut search = PolygonSearch::default();
+        let mut on_line = false;
+        self.tree.walk(|bounds, items, is_item| {
+            if !bounds.contains(at.x, at.y) || search.inside {
+                return false;
+            }
+            if is_item {
+                let chain = &self.chains[items.start];
+                match chain.role {
+                    ChainRole::Shell(polygon) => search.shell(polygon, chain.locate_in_ring(at)),
+                    ChainRole::Hole(polygon) => search.hole(polygon, || chain.locate_in_ring(at)),
+                    ChainRole::Line => on_line |= chain.touches_box(&BoundingBox::of_point(at.x, at.y)),
+                }
+            }
+            true
+        });
+        let location = search.finish();
+        if !on_line || location == PointLocation::Inside {
+            return location;
+        }
+        match self.geometry.coordinate_position(&at) {
+            CoordPos::Inside => PointLocation::Inside,
+            // A touched line is never outside, whatever rounding in `geo` says.
+            CoordPos::OnBoundary | CoordPos::Outside => PointLocation::Boundary,
+        }
+    }
+
+    fn relate_box_as_written(&self, target: &BoundingBox) -> BoxRelation {
+        if !self.bounding_box.is_some_and(|bounds| bounds.intersects(target)) {
+            return BoxRelation::Outside;
+        }
+        let mut touched = false;
+        self.tree.walk(|bounds, items, is_item| {
+            if touched || !bounds.intersects(target) {
+                return false;
+            }
+            if is_item {
+                touched = self.chains[items.start].touches_box(target);
+            }
+            true
+        });
+        if touched {
+            return BoxRelation::Boundary;
+        }
+        // No edge meets the box, so all its points lie alike.
+        match self.locate(Coord { x: target.xmin, y: target.ymin }) {
+            PointLocation::Inside => BoxRelation::Inside,
+            PointLocation::Outside => BoxRelation::Outside,
+            PointLocation::Boundary => BoxRelation::Boundary,
+        }
+    }
+
+    /// `other kind self`, both as written.
+    fn relate_as_written(&self, kind: PredicateKind, other: &Self) -> Result<bool, GeometryError> {
+        let touch = self.touches(other);
+        match kind {
+            PredicateKind::Intersects | PredicateKind::Disjoint if touch => return Ok(!kind.when_apart()),
+            _ if touch => return self.relate_by_matrix(kind, other),
+            _ => {}
+        }
+        // No edges touch, so each component lies wholly inside or outside the other geometry.
+        let inside = |holder: &Self, part: &Chain| holder.locate(part.first()) == PointLocation::Inside;
+        let other_in_self = other.chains.iter().filter(|chain| inside(self, chain)).count();
+        let self_in_other = self.chains.iter().filter(|chain| inside(other, chain)).count();
+        match kind {
+            PredicateKind::Intersects | PredicateKind::Disjoint => {
+                let apart = other_in_self == 0 && self_in_other == 0;
+                Ok(apart == kind.when_apart())
+            }
+            PredicateKind::Within | PredicateKind::CoveredBy => match self_in_other {
+                _ if other_in_self < other.chains.len() => Ok(false),
+                0 => Ok(true),
+                _ => self.relate_by_matrix(kind, other),
+            },
+            PredicateKind::Contains | PredicateKind::Covers => match other_in_self {
+                _ if self_in_other < self.chains.len() => Ok(false),
+                0 => Ok(true),
+                _ => self.relate_by_matrix(kind, other),
+            },
+        }
+    }
+
+    /// Whether an edge of one shares a point with an edge of the other.
+    fn touches(&self, other: &Self) -> bool {
+        other.chains.iter().any(|theirs| {
+            let target = theirs.bounding_box();
+            let mut touched = false;
+            self.tree.walk(|bounds, items, is_item| {
+                if touched || !bounds.intersects(&target) {
+                    return false;
+                }
+                if is_item {
+                    touched = self.chains[items.start].touches(theirs);
+                }
+                true
+            });
+            touched
+        })
+    }
+
+    /// `other kind self` by `geo`'s DE-9IM matrix.
+    fn relate_by_matrix(&self, kind: PredicateKind, other: &Self) -> Result<bool, GeometryError> {
+        // `geo` asserts validity here and there; an invalid geometry in data must not take the process down.
+        catch_unwind(AssertUnwindSafe(|| kind.of_matrix(&other.geometry.relate(&self.geometry))))
+            .map_err(|_| GeometryError::new(0, "invalid geometry that cannot be related to another"))
+    }
+}
+
+fn is_usable(coordinate: f64) -> bool {
+    coordinate.abs() <= crate::geo::MAX_COORDINATE
+}
+
+/// Collects where a point lies while the rings of polygons go by in order, each shell before its holes.
+#[derive(Default)]
+struct PolygonSearch {
+    current: Option<(usize, PointLocation)>,
+    inside: bool,
+    boundary: bool,
+}
+
+impl PolygonSearch {
+    fn shell(&mut self, polygon: usize, location: PointLocation) {
+        self.settle();
+        self.current = Some((polygon, location));
+    }
+
+    fn hole(&mut self, polygon: usize, locate: impl FnOnce() -> PointLocation) {
+        let Some((current, location)) = self.current.as_mut() else { return };
+        if *current != polygon || *location != PointLocation::Inside {
+            return;
+        }
+        *location = match locate() {
+            PointLocation::Inside => PointLocation::Outside,
+            PointLocation::Boundary => PointLocation::Boundary,
+            PointLocation::Outside => PointLocation::Inside,
+        };
+    }
+
+    fn settle(&mut self) {
+        match self.current.take() {
+            Some((_, PointLocation::Inside)) => self.inside = true,
+            Some((_, PointLocation::Boundary)) => self.boundary = true,
+            Some((_, PointLocation::Outside)) | None => {}
+        }
+    }
+
+    fn finish(mut self) -> PointLocation {
+        self.settle();
+        match (self.inside, self.boundary) {
+            (true, _) => PointLocation::Inside,
+            (false, true) => PointLocation::Boundary,
+            (false, false) => PointLocation::Outside,
+        }
+    }
+}
+
+/// Takes a geometry apart into chains of edges.
+#[derive(Default)]
+struct ChainBuilder {
+    chains: Vec<Chain>,
+    polygons: usize,
+}
+
+impl ChainBuilder {
+    fn add(&mut self, geometry: &Geometry<f64>) {
+        match geometry {
+            Geometry::Point(point) => self.line(vec![point.0]),
+            Geometry::Line(line) => self.line(vec![line.start, line.end]),
+            Geometry::LineString(line) => self.line(line.0.clone()),
+            Geometry::Polygon(polygon) => self.polygon(polygon),
+            Geometry::MultiPoint(points) => points.iter().for_each(|point| self.line(vec![point.0])),
+            Geometry::MultiLineString(lines) => lines.iter().for_each(|line| self.line(line.0.clone())),
+            Geometry::MultiPolygon(polygons) => polygons.iter().for_each(|polygon| self.polygon(polygon)),
+            Geometry::GeometryCollection(parts) => parts.iter().for_each(|part| self.add(part)),
+            Geometry::Rect(rect) => self.polygon(&rect.to_polygon()),
+            Geometry::Triangle(triangle) => self.polygon(&triangle.to_polygon()),
+        }
+    }
+
+    fn line(&mut self, points: Vec<Coord<f64>>) {
+        self.chains.extend(Chain::new(ChainRole::Line, points));
+    }
+
+    fn polygon(&mut self, polygon: &geo::Polygon<f64>) {
+        let number = self.polygons;
+        let Some(shell) = Chain::new(ChainRole::Shell(number), polygon.exterior().0.clone()) else { return };
+        let extent = shell.bounding_box();
+        self.chains.push(shell);
+        self.polygons += 1;
+        let role = ChainRole::Hole(number);
+        let mut holes: Vec<_> =
+            polygon.interiors().iter().filter_map(|ring| Chain::new(role, ring.0.clone())).collect();
+        // Neighbours go together, so that few boxes of the tree hold any one point.
+        holes.sort_by_cached_key(|hole| morton(&extent, &hole.bounding_box()));
+        self.chains.append(&mut holes);
+    }
+}
+
+/// The place of a box along a Z-order curve through `extent`.
+fn morton(extent: &BoundingBox, target: &BoundingBox) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=65535")]
+    let cell =
+        |value: f64, low: f64, high: f64| ((value - low) / (high - low) * 65535.0).clamp(0.0, 65535.0) as u32;
+    let x = cell(target.xmin / 2.0 + target.xmax / 2.0, extent.xmin, extent.xmax);
+    let y = cell(target.ymin / 2.0 + target.ymax / 2.0, extent.ymin, extent.ymax);
+    (0..16).fold(0, |code, bit| code | (x >> bit & 1) << (2 * bit) | (y >> bit & 1) << (2 * bit + 1))
+}
+
+#[cfg(test)]
+mod tests;

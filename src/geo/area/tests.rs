@@ -1,0 +1,335 @@
+//! Areas against `geo`, against samples, and at the antimeridian.
+
+use geo::{LineString, MultiPolygon, Point, Polygon};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::geo::wkt::parse_wkt;
+
+fn area(text: &str) -> Area {
+    Area::try_new(parse_wkt(text).unwrap()).unwrap()
+}
+
+/// A star-shaped ring of `n` points around a centre: valid whatever the radii. Coordinates lie on a grid of
+/// sixteenths where `exact`, so that points can be placed on edges exactly.
+fn star(
+    random: &mut StdRng,
+    centre: (f64, f64),
+    radius: (f64, f64),
+    n: usize,
+    exact: bool,
+) -> LineString<f64> {
+    let mut points: Vec<_> = (0..n)
+        .map(|i| {
+            let angle = std::f64::consts::TAU * i as f64 / n as f64;
+            let r = random.random_range(radius.0..radius.1);
+            let round = |v: f64| if exact { (v * 16.0).round() / 16.0 } else { v };
+            Coord { x: round(centre.0 + r * angle.cos()), y: round(centre.1 + r * angle.sin()) }
+        })
+        .collect();
+    points.push(points[0]);
+    LineString::new(points)
+}
+
+fn star_with_hole(random: &mut StdRng, centre: (f64, f64), n: usize, exact: bool) -> Polygon<f64> {
+    let shell = star(random, centre, (5.0, 10.0), n, exact);
+    let holes = vec![star(random, centre, (1.0, 4.0), n, exact)];
+    Polygon::new(shell, holes)
+}
+
+fn expected(geometry: &Geometry<f64>, x: f64, y: f64) -> PointLocation {
+    let matrix = Geometry::Point(Point::new(x, y)).relate(geometry);
+    match (matrix.is_within(), matrix.is_intersects()) {
+        (true, _) => PointLocation::Inside,
+        (false, true) => PointLocation::Boundary,
+        (false, false) => PointLocation::Outside,
+    }
+}
+
+#[test]
+fn points_agree_with_geo_on_random_polygons_with_holes() {
+    let mut random = StdRng::seed_from_u64(7);
+    for case in 0..40 {
+        let n = 5 + case * 3;
+        let mut polygons = vec![star_with_hole(&mut random, (0.0, 0.0), n, true)];
+        if case % 2 == 1 {
+            polygons.push(star_with_hole(&mut random, (25.0, 3.0), n, true));
+        }
+        let vertices: Vec<_> =
+            polygons.iter().flat_map(|p| p.exterior().0.iter().chain(&p.interiors()[0].0)).copied().collect();
+        let geometry = Geometry::MultiPolygon(MultiPolygon::new(polygons));
+        let area = Area::try_new(geometry.clone()).unwrap();
+        for vertex in &vertices {
+            assert_eq!(area.covers_point(vertex.x, vertex.y), PointLocation::Boundary, "vertex {vertex:?}");
+        }
+        for edge in
+            vertices.windows(2).filter(|edge| edge[0].x.hypot(edge[0].y) < 11.0 && edge[1].x < 11.0).take(n)
+        {
+            let (x, y) = ((edge[0].x + edge[1].x) / 2.0, (edge[0].y + edge[1].y) / 2.0);
+            assert_eq!(area.covers_point(x, y), PointLocation::Boundary, "middle of {edge:?}");
+        }
+        for _ in 0..60 {
+            // On a grid, so that points level with vertices are common.
+            let x = f64::from(random.random_range(-48..140)) / 4.0;
+            let y = f64::from(random.random_range(-48..56)) / 4.0;
+            assert_eq!(area.covers_point(x, y), expected(&geometry, x, y), "case {case}: {x} {y}");
+        }
+    }
+}
+
+#[test]
+fn points_of_parts_that_touch_or_overlap_are_in_the_union() {
+    let overlapping = area("MULTIPOLYGON(((0 0,4 0,4 4,0 4,0 0)),((2 2,6 2,6 6,2 6,2 2)))");
+    assert_eq!(overlapping.covers_point(3.0, 3.0), PointLocation::Inside);
+    assert_eq!(overlapping.covers_point(3.0, 2.0), PointLocation::Inside);
+    assert_eq!(overlapping.covers_point(6.0, 6.0), PointLocation::Boundary);
+    let touching = area("MULTIPOLYGON(((0 0,4 0,4 4,0 4,0 0)),((4 4,6 4,6 6,4 6,4 4)))");
+    assert_eq!(touching.covers_point(4.0, 4.0), PointLocation::Boundary);
+    assert_eq!(touching.covers_point(5.0, 5.0), PointLocation::Inside);
+    assert_eq!(touching.covers_point(5.0, 3.0), PointLocation::Outside);
+}
+
+#[test]
+fn points_of_lines_and_collections_are_located() {
+    let line = area("LINESTRING(0 0,4 4,8 0)");
+    assert_eq!(line.covers_point(2.0, 2.0), PointLocation::Inside);
+    assert_eq!(line.covers_point(0.0, 0.0), PointLocation::Boundary);
+    assert_eq!(line.covers_point(2.0, 2.1), PointLocation::Outside);
+    let mixed = area("GEOMETRYCOLLECTION(POLYGON((0 0,4 0,4 4,0 4,0 0)),POINT(9 9))");
+    assert_eq!(mixed.covers_point(2.0, 2.0), PointLocation::Inside);
+    assert_eq!(mixed.covers_point(9.0, 9.0), PointLocation::Inside);
+    assert_eq!(mixed.covers_point(0.0, 2.0), PointLocation::Boundary);
+    assert_eq!(mixed.covers_point(9.0, 8.0), PointLocation::Outside);
+}
+
+#[test]
+fn empty_areas_and_points_that_are_not_finite_match_nothing() {
+    let empty = area("POLYGON EMPTY");
+    assert_eq!(empty.bounding_box(), None);
+    assert!(empty.longitude_ranges().is_empty());
+    assert_eq!(empty.covers_point(0.0, 0.0), PointLocation::Outside);
+    assert_eq!(empty.relate_box(&BoundingBox::of_point(0.0, 0.0)), BoxRelation::Outside);
+    let square = area("POLYGON((-5 -5,5 -5,5 5,-5 5,-5 -5))");
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308] {
+        assert_eq!(square.covers_point(bad, 0.0), PointLocation::Outside);
+        assert_eq!(square.covers_point(0.0, bad), PointLocation::Outside);
+    }
+    assert_eq!(square.covers_point(-0.0, -0.0), PointLocation::Inside);
+    assert!(Area::try_new(Geometry::Point(Point::new(f64::NAN, 0.0))).is_err());
+    assert!(Area::try_new(Geometry::Point(Point::new(1e308, 0.0))).is_err());
+    assert!(
+        square
+            .relate(
+                PredicateKind::Intersects,
+                &Geometry::LineString(vec![(0.0, 0.0), (f64::NAN, 1.0)].into())
+            )
+            .is_err()
+    );
+}
+
+#[test]
+fn box_relations_are_never_wrong() {
+    let mut random = StdRng::seed_from_u64(11);
+    let mut seen = [0; 3];
+    for case in 0..30 {
+        let geometry = Geometry::Polygon(star_with_hole(&mut random, (170.0, 0.0), 6 + case, false));
+        let area = Area::try_new(geometry).unwrap();
+        for _ in 0..200 {
+            let turn = [0.0, 0.0, -360.0][random.random_range(0..3)];
+            let (x, y) = (random.random_range(158.0..182.0) + turn, random.random_range(-12.0..12.0));
+            let size = random.random_range(0.0..3.0);
+            let target = BoundingBox { xmin: x, ymin: y, xmax: x + size, ymax: y + size };
+            let relation = area.relate_box(&target);
+            seen[relation as usize] += 1;
+            for _ in 0..20 {
+                let px = target.xmin + random.random_range(0.0..=1.0) * size;
+                let py = target.ymin + random.random_range(0.0..=1.0) * size;
+                let location = area.covers_point(px, py);
+                match relation {
+                    BoxRelation::Inside => assert_eq!(location, PointLocation::Inside),
+                    BoxRelation::Outside => assert_eq!(location, PointLocation::Outside),
+                    BoxRelation::Boundary => {}
+                }
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+}
+
+#[test]
+fn box_inside_outside_and_touching_are_told_apart() {
+    let square = area("POLYGON((0 0,10 0,10 10,0 10,0 0),(4 4,6 4,6 6,4 6,4 4))");
+    let relate = |xmin, ymin, xmax, ymax| square.relate_box(&BoundingBox { xmin, ymin, xmax, ymax });
+    assert_eq!(relate(1.0, 1.0, 3.0, 9.0), BoxRelation::Inside);
+    assert_eq!(relate(0.0, 1.0, 3.0, 9.0), BoxRelation::Boundary);
+    assert_eq!(relate(4.5, 4.5, 5.5, 5.5), BoxRelation::Outside);
+    assert_eq!(relate(3.0, 3.0, 7.0, 7.0), BoxRelation::Boundary);
+    assert_eq!(relate(-5.0, -5.0, 15.0, 15.0), BoxRelation::Boundary);
+    assert_eq!(relate(10.0, 10.0, 15.0, 15.0), BoxRelation::Boundary);
+    assert_eq!(relate(11.0, 0.0, 15.0, 15.0), BoxRelation::Outside);
+    assert_eq!(relate(f64::NAN, 0.0, 15.0, 15.0), BoxRelation::Boundary);
+    assert_eq!(relate(20.0, 0.0, 15.0, 15.0), BoxRelation::Boundary);
+    let line = area("LINESTRING(0 0,10 10)");
+    assert_eq!(
+        line.relate_box(&BoundingBox { xmin: 6.0, ymin: 1.0, xmax: 9.0, ymax: 5.0 }),
+        BoxRelation::Outside
+    );
+    assert_eq!(
+        line.relate_box(&BoundingBox { xmin: 6.0, ymin: 1.0, xmax: 9.0, ymax: 6.0 }),
+        BoxRelation::Boundary
+    );
+}
+
+#[test]
+fn area_across_the_antimeridian_matches_both_ways_to_write_longitude() {
+    let across = area("POLYGON((170 -5,190 -5,190 5,170 5,170 -5))");
+    for x in [175.0, 180.0, 185.0, -175.0, -180.0] {
+        assert_eq!(across.covers_point(x, 0.0), PointLocation::Inside, "{x}");
+    }
+    for x in [165.0, 195.0, -165.0, 0.0, 535.0] {
+        assert_eq!(across.covers_point(x, 0.0), PointLocation::Outside, "{x}");
+    }
+    assert_eq!(across.covers_point(-170.0, 0.0), PointLocation::Boundary);
+    let west = BoundingBox { xmin: -179.0, ymin: -1.0, xmax: -172.0, ymax: 1.0 };
+    assert_eq!(across.relate_box(&west), BoxRelation::Inside);
+    assert_eq!(across.relate_box(&BoundingBox { xmax: -160.0, ..west }), BoxRelation::Boundary);
+    assert_eq!(across.relate_box(&BoundingBox { xmin: -169.0, xmax: -160.0, ..west }), BoxRelation::Outside);
+    assert_eq!(across.relate_box(&BoundingBox { xmin: -180.0, xmax: 180.0, ..west }), BoxRelation::Boundary);
+    let ranges = across.longitude_ranges();
+    assert!(ranges.iter().any(|(low, high)| *low <= -180.0 && *high >= -170.0));
+    let track = parse_wkt("LINESTRING(-179 0,-172 1)").unwrap();
+    assert!(across.relate(PredicateKind::Within, &track).unwrap());
+    let greenwich = area("POLYGON((-10 -5,10 -5,10 5,-10 5,-10 -5))");
+    assert_eq!(greenwich.covers_point(355.0, 0.0), PointLocation::Inside);
+    assert_eq!(area("POLYGON((0 50,9 50,9 60,0 60,0 50))").longitude_ranges()[0], (0.0, 9.0));
+    let world = area("POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))");
+    assert_eq!(world.longitude_ranges(), vec![(-180.0, 360.0)]);
+    assert_eq!(area("POLYGON((1 50,9 50,9 60,1 60,1 50))").longitude_ranges(), vec![(1.0, 9.0)]);
+}
+
+#[test]
+fn longitude_ranges_hold_every_point_that_matches() {
+    let mut random = StdRng::seed_from_u64(3);
+    for _ in 0..200 {
+        let (low, width) = (random.random_range(-360.0..360.0), random.random_range(0.1..200.0));
+        let high = low + width;
+        let area = area(&format!("POLYGON(({low} 0,{high} 0,{high} 1,{low} 1,{low} 0))"));
+        let ranges = area.longitude_ranges();
+        for _ in 0..100 {
+            let x = match random.random_range(0..3) {
+                0 => random.random_range(-400.0..400.0),
+                1 => low + [0.0, 360.0, -360.0][random.random_range(0..3)],
+                _ => high + [0.0, 360.0, -360.0][random.random_range(0..3)],
+            };
+            if area.covers_point(x, 0.5) != PointLocation::Outside {
+                assert!(
+                    ranges.iter().any(|(low, high)| *low <= x && x <= *high),
+                    "{low} {high} {x} {ranges:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn geometries_agree_with_geo_for_every_predicate() {
+    let mut random = StdRng::seed_from_u64(5);
+    for case in 0..150 {
+        let centre = (random.random_range(-15.0..15.0), random.random_range(-15.0..15.0));
+        let left = Geometry::Polygon(star_with_hole(&mut random, (0.0, 0.0), 5 + case % 20, false));
+        let scale = [0.05, 0.3, 1.0, 3.0][case % 4];
+        let ring = star(&mut random, centre, (5.0 * scale, 9.0 * scale), 7, false);
+        let right = match case % 3 {
+            0 => Geometry::Polygon(Polygon::new(ring, vec![])),
+            1 => Geometry::LineString(ring),
+            _ => Geometry::MultiPoint(ring.0.into_iter().map(Point).collect::<Vec<_>>().into()),
+        };
+        for (area, other) in [(&left, &right), (&right, &left)] {
+            let prepared = Area::try_new(area.clone()).unwrap();
+            let matrix = other.relate(area);
+            for kind in PredicateKind::ALL {
+                assert_eq!(
+                    prepared.relate(kind, other).unwrap(),
+                    kind.of_matrix(&matrix),
+                    "case {case} {kind:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn geometry_predicates_tell_holes_and_equal_geometries() {
+    let text = "POLYGON((0 0,10 0,10 10,0 10,0 0),(4 4,6 4,6 6,4 6,4 4))";
+    let ring = area(text);
+    let check = |kind: PredicateKind, other: &str| ring.relate(kind, &parse_wkt(other).unwrap()).unwrap();
+    for kind in
+        [PredicateKind::Within, PredicateKind::Contains, PredicateKind::Covers, PredicateKind::CoveredBy]
+    {
+        assert!(check(kind, text), "{kind:?}");
+    }
+    let around_hole = "POLYGON((3 3,7 3,7 7,3 7,3 3))";
+    assert!(!check(PredicateKind::Within, around_hole));
+    assert!(check(PredicateKind::Intersects, around_hole));
+    let in_hole = "POLYGON((4.5 4.5,5 4.5,5 5,4.5 4.5))";
+    assert!(check(PredicateKind::Disjoint, in_hole));
+    assert!(check(PredicateKind::Contains, "POLYGON((-1 -1,11 -1,11 11,-1 11,-1 -1))"));
+    assert!(!check(PredicateKind::Intersects, "POLYGON EMPTY"));
+    assert!(check(PredicateKind::Disjoint, "POINT EMPTY"));
+    assert!(area("POINT(1 2)").relate_point(PredicateKind::Contains, 1.0, 2.0));
+    assert!(!area("POINT(1 2)").relate_point(PredicateKind::Contains, 1.0, 2.5));
+    assert!(!ring.relate_point(PredicateKind::Contains, 1.0, 2.0));
+}
+
+#[test]
+fn invalid_polygons_answer_without_panic() {
+    let bow_tie = area("POLYGON((0 0,4 4,4 0,0 4,0 0))");
+    assert_eq!(bow_tie.covers_point(1.0, 2.0), PointLocation::Inside);
+    assert_eq!(bow_tie.covers_point(2.0, 3.0), PointLocation::Outside);
+    for text in [
+        "POLYGON((0 0,4 4,4 0,0 4,0 0))",
+        "POLYGON((0 0,0 0,0 0,0 0))",
+        "POLYGON((0 0,4 0,0 0,0 0))",
+        "POLYGON((0 0,4 0,4 4,0 4,0 0),(0 0,4 0,4 4,0 4,0 0))",
+        "LINESTRING(1 1,1 1)",
+        "MULTIPOLYGON(((0 0,4 0,4 4,0 0)),((0 0,4 0,4 4,0 0)))",
+    ] {
+        for kind in PredicateKind::ALL {
+            let _ = bow_tie.relate(kind, &parse_wkt(text).unwrap());
+            let _ = area(text).relate_point(kind, 0.0, 0.0);
+        }
+    }
+}
+
+#[test]
+fn many_vertices_parts_and_holes_are_prepared() {
+    let mut random = StdRng::seed_from_u64(1);
+    let polygon = Polygon::new(star(&mut random, (0.0, 0.0), (50.0, 80.0), 200_000, false), vec![]);
+    let big = Area::try_new(Geometry::Polygon(polygon)).unwrap();
+    let holes = (0..20_000)
+        .map(|i| {
+            let (x, y) = (f64::from(i % 200) - 100.0, f64::from(i / 200) - 50.0);
+            star(&mut random, (x, y), (0.1, 0.4), 5, false)
+        })
+        .collect();
+    let shell = LineString::from(vec![
+        (-110.0, -60.0),
+        (110.0, -60.0),
+        (110.0, 60.0),
+        (-110.0, 60.0),
+        (-110.0, -60.0),
+    ]);
+    let holed = Area::try_new(Geometry::Polygon(Polygon::new(shell, holes))).unwrap();
+    assert_eq!(holed.covers_point(3.0, 4.0), PointLocation::Outside);
+    assert_eq!(holed.covers_point(3.5, 4.5), PointLocation::Inside);
+    let start = std::time::Instant::now();
+    let mut inside = 0;
+    for _ in 0..20_000 {
+        let (x, y) = (random.random_range(-80.0..80.0), random.random_range(-80.0..80.0));
+        inside += usize::from(big.covers_point(x, y) == PointLocation::Inside);
+        inside += usize::from(holed.covers_point(x, y) == PointLocation::Inside);
+    }
+    assert!(inside > 10_000);
+    println!("40000 points: {:?}", start.elapsed());
+}

@@ -1,0 +1,106 @@
+//! Prepared areas by the constants they come from, shared by all partitions of all queries of a session.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::error::OdpError;
+use crate::geo::area::Area;
+use crate::geo::array::GeometryValue;
+
+/// Areas kept at most.
+const MAX_AREAS: usize = 64;
+/// Text and WKB kept at most; the newest area is kept whatever its size.
+const MAX_BYTES: usize = 32 << 20;
+
+/// The areas used last, newest at the back.
+#[derive(Debug, Default)]
+pub(crate) struct AreaCache {
+    entries: RwLock<VecDeque<(Key, Arc<Area>)>>,
+}
+
+#[derive(Debug)]
+enum Key {
+    Point(f64, f64),
+    Wkb(Box<[u8]>),
+    Wkt(Box<str>),
+}
+
+impl AreaCache {
+    /// The prepared area of a constant.
+    ///
+    /// Constants are compared whole, not hashed: that is a `memcmp` per call, which usually fails at the length.
+    ///
+    /// # Errors
+    /// [`OdpError::InvalidFilter`] for a malformed constant.
+    pub(crate) fn area(&self, constant: GeometryValue<'_>) -> Result<Arc<Area>, OdpError> {
+        let find = |entries: &VecDeque<(Key, Arc<Area>)>| {
+            entries
+                .iter()
+                .rev()
+                .find(|(key, _)| key.value().same(&constant))
+                .map(|(_, area)| Arc::clone(area))
+        };
+        if let Some(area) = find(&self.entries.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(area);
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(area) = find(&entries) {
+            return Ok(area);
+        }
+        let area = Arc::new(constant.parse().and_then(Area::try_new).map_err(|error| match constant {
+            GeometryValue::Wkt(text) => error.in_text(text),
+            GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
+            GeometryValue::Point(..) => error.into(),
+        })?);
+        entries.push_back((Key::new(constant), Arc::clone(&area)));
+        while entries.len() > MAX_AREAS
+            || (entries.len() > 1 && entries.iter().map(|(key, _)| key.size()).sum::<usize>() > MAX_BYTES)
+        {
+            entries.pop_front();
+        }
+        Ok(area)
+    }
+}
+
+impl Key {
+    fn new(value: GeometryValue<'_>) -> Self {
+        match value {
+            GeometryValue::Point(x, y) => Self::Point(x, y),
+            GeometryValue::Wkb(bytes) => Self::Wkb(bytes.into()),
+            GeometryValue::Wkt(text) => Self::Wkt(text.into()),
+        }
+    }
+
+    fn value(&self) -> GeometryValue<'_> {
+        match self {
+            Self::Point(x, y) => GeometryValue::Point(*x, *y),
+            Self::Wkb(bytes) => GeometryValue::Wkb(bytes),
+            Self::Wkt(text) => GeometryValue::Wkt(text),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Point(..) => 16,
+            Self::Wkb(bytes) => bytes.len(),
+            Self::Wkt(text) => text.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_is_prepared_once_and_old_ones_go() {
+        let cache = AreaCache::default();
+        let first = cache.area(GeometryValue::Wkt("POINT(1 2)")).unwrap();
+        assert!(Arc::ptr_eq(&first, &cache.area(GeometryValue::Wkt("POINT(1 2)")).unwrap()));
+        for x in 0..MAX_AREAS {
+            cache.area(GeometryValue::Point(x as f64, 0.0)).unwrap();
+        }
+        assert!(!Arc::ptr_eq(&first, &cache.area(GeometryValue::Wkt("POINT(1 2)")).unwrap()));
+        assert_eq!(cache.entries.read().unwrap().len(), MAX_AREAS);
+    }
+}

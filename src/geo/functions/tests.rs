@@ -1,0 +1,197 @@
+//! The functions through SQL.
+
+use datafusion::arrow::array::{BinaryArray, Float32Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::SessionContext;
+
+use super::*;
+
+const SQUARE: &str = "POLYGON((0 0, 10 0, 10 10, 0 10, 0 0))";
+
+/// Rows: inside, boundary, outside, NULL, NaN, inside again; as lon/lat, WKT and WKB.
+fn context() -> SessionContext {
+    let ctx = SessionContext::new();
+    for function in scalar_functions() {
+        ctx.register_udf(function);
+    }
+    let lon = [Some(5.0), Some(10.0), Some(11.0), None, Some(f64::NAN), Some(5.0)];
+    let lat = [Some(5.0), Some(5.0), Some(5.0), Some(5.0), Some(5.0), Some(5.0)];
+    let text: Vec<_> = lon
+        .iter()
+        .map(|x| x.map(|x| if x.is_nan() { "POINT EMPTY".to_owned() } else { format!("POINT({x} 5)") }))
+        .collect();
+    let wkb: Vec<_> = text
+        .iter()
+        .map(|text| text.as_ref().map(|text| to_wkb(&parse_wkt(text).unwrap()).unwrap()))
+        .collect();
+    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+    let lon32: Vec<_> = lon.iter().map(|x| x.map(|x: f64| x as f32)).collect();
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Float64Array::from_iter_values((0..6).map(f64::from))) as ArrayRef),
+        ("lon", Arc::new(Float64Array::from(lon.to_vec()))),
+        ("lat", Arc::new(Float64Array::from(lat.to_vec()))),
+        ("lon32", Arc::new(Float32Array::from(lon32))),
+        ("text", Arc::new(StringArray::from(text))),
+        ("wkb", Arc::new(BinaryArray::from_iter(wkb))),
+    ])
+    .unwrap();
+    ctx.register_batch("t", batch).unwrap();
+    ctx
+}
+
+async fn run(ctx: &SessionContext, sql: &str) -> Result<String> {
+    let batches = ctx.sql(sql).await?.collect().await?;
+    let text = pretty_format_batches(&batches)?.to_string();
+    let cells = text.lines().filter(|line| line.starts_with('|')).skip(1);
+    let cells: Vec<_> = cells.flat_map(str::split_whitespace).filter(|cell| *cell != "|").collect();
+    Ok(cells.join(" "))
+}
+
+/// Plans without running.
+async fn plan(ctx: &SessionContext, sql: &str) -> Result<()> {
+    ctx.sql(sql).await?.create_physical_plan().await.map(|_| ())
+}
+
+/// The answers for the six rows: t, f or n for NULL.
+async fn answers(ctx: &SessionContext, predicate: &str) -> String {
+    let sql = format!(
+        "SELECT CASE WHEN p THEN 't' WHEN NOT p THEN 'f' ELSE 'n' END FROM (SELECT id, {predicate} AS p FROM t) ORDER BY id"
+    );
+    run(ctx, &sql).await.unwrap_or_else(|error| panic!("{predicate}: {error}")).replace(' ', "")
+}
+
+#[tokio::test]
+async fn predicates_answer_for_every_form_of_point_and_either_argument_order() {
+    let ctx = context();
+    let points = [
+        "st_point(lon, lat)",
+        "st_point(lon32, lat)",
+        "text",
+        "wkb",
+        "st_geomfromtext(text)",
+        "st_geomfromwkb(wkb)",
+        "arrow_cast(text, 'Utf8View')",
+        "arrow_cast(text, 'LargeUtf8')",
+        "arrow_cast(text, 'Dictionary(Int32, Utf8)')",
+        "arrow_cast(wkb, 'BinaryView')",
+        "arrow_cast(wkb, 'LargeBinary')",
+    ];
+    let areas = [format!("'{SQUARE}'"), format!("st_geomfromtext('{SQUARE}')")];
+    for point in points {
+        for area in &areas {
+            for (predicate, expected) in [
+                (format!("st_within({point}, {area})"), "tffnft"),
+                (format!("within({point}, {area})"), "tffnft"),
+                (format!("st_contains({area}, {point})"), "tffnft"),
+                (format!("st_intersects({point}, {area})"), "ttfnft"),
+                (format!("intersects({area}, {point})"), "ttfnft"),
+                (format!("st_coveredby({point}, {area})"), "ttfnft"),
+                (format!("st_covers({area}, {point})"), "ttfnft"),
+                (format!("st_disjoint({point}, {area})"), "fftntf"),
+                (format!("st_disjoint({area}, {point})"), "fftntf"),
+                (format!("st_contains({point}, {area})"), "fffnff"),
+                (format!("st_within({area}, {point})"), "fffnff"),
+                (format!("st_covers({point}, 'POINT(5 5)')"), "tffnft"),
+            ] {
+                assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
+            }
+        }
+    }
+    // Columns on both sides, and areas that are not constant.
+    assert_eq!(answers(&ctx, "st_intersects(st_point(lon, lat), text)").await, "tttnft");
+    let varying = format!("st_within(wkb, CASE WHEN id < 5 THEN '{SQUARE}' ELSE 'POINT(0 0)' END)");
+    assert_eq!(answers(&ctx, &varying).await, "tffnff");
+    let repeated = format!("st_contains(CASE WHEN id < 5 THEN '{SQUARE}' END, text)");
+    assert_eq!(answers(&ctx, &repeated).await, "tffnfn");
+}
+
+#[tokio::test]
+async fn null_arguments_give_null() {
+    let ctx = context();
+    assert_eq!(answers(&ctx, "st_within(text, NULL)").await, "nnnnnn");
+    assert_eq!(answers(&ctx, "st_intersects(NULL, st_point(lon, lat))").await, "nnnnnn");
+    assert_eq!(run(&ctx, "SELECT st_within('POINT(1 1)', NULL) IS NULL").await.unwrap(), "true");
+    assert_eq!(run(&ctx, "SELECT st_point(1, NULL) IS NULL, st_x(NULL) IS NULL").await.unwrap(), "true true");
+    assert_eq!(answers(&ctx, "st_point(lon, lat) IS NULL").await, "ffftff");
+}
+
+#[tokio::test]
+async fn constants_fold() {
+    let ctx = context();
+    let sql =
+        format!("SELECT st_within(st_point(1, 1), '{SQUARE}'), st_intersects('POINT(10 1)', '{SQUARE}')");
+    assert_eq!(run(&ctx, &sql).await.unwrap(), "true true");
+}
+
+#[tokio::test]
+async fn constructors_and_accessors_agree() {
+    let ctx = context();
+    assert_eq!(run(&ctx, "SELECT st_astext(st_point(1, 2.5))").await.unwrap(), "POINT(1 2.5)");
+    assert_eq!(run(&ctx, "SELECT st_astext(st_geomfromtext('point z(1 2 3)'))").await.unwrap(), "POINT(1 2)");
+    assert_eq!(run(&ctx, "SELECT st_x('POINT(1 2)'), st_y(st_point(1, 2))").await.unwrap(), "1.0 2.0");
+    assert_eq!(run(&ctx, "SELECT st_x(wkb) FROM t ORDER BY id LIMIT 2").await.unwrap(), "5.0 10.0");
+    assert_eq!(run(&ctx, "SELECT st_x('POINT EMPTY') IS NULL").await.unwrap(), "true");
+    assert_eq!(
+        run(&ctx, "SELECT st_astext(st_geomfromwkb(wkb)) FROM t ORDER BY id LIMIT 1").await.unwrap(),
+        "POINT(5 5)"
+    );
+    let error =
+        run(&ctx, "SELECT st_x(concat(text, '')) FROM (SELECT 'LINESTRING(0 0,1 1)' AS text FROM t)").await;
+    assert!(error.unwrap_err().to_string().contains("expected a point"));
+    // The string function of this name stays what it is.
+    assert_eq!(run(&ctx, "SELECT contains('POINT', 'OIN')").await.unwrap(), "true");
+}
+
+#[tokio::test]
+async fn a_malformed_constant_is_a_planning_error_with_its_position() {
+    let ctx = context();
+    for sql in [
+        "SELECT * FROM t WHERE within(wkb, 'POLYGON((0 0, 10 0, 10 x, 0 0))')",
+        "SELECT * FROM t WHERE st_contains('POLYGON((0 0, 10 0, 10 x, 0 0))', st_point(lon, lat))",
+        "SELECT * FROM t WHERE st_within(wkb, st_geomfromtext('POLYGON((0 0, 10 0, 10 x, 0 0))'))",
+    ] {
+        let error = plan(&ctx, sql).await.unwrap_err();
+        assert!(matches!(error.find_root(), datafusion::error::DataFusionError::Plan(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("found \"x\", expected a number at byte 23"), "{text}");
+    }
+    let error = plan(&ctx, "SELECT * FROM t WHERE st_within(text, X'0102')").await.unwrap_err();
+    assert!(error.to_string().contains("WKB geometry"), "{error}");
+}
+
+#[tokio::test]
+async fn a_malformed_row_is_an_error_that_names_it() {
+    let ctx = context();
+    let sql = format!("SELECT st_within(CASE WHEN id = 2 THEN 'POINT(1' ELSE text END, '{SQUARE}') FROM t");
+    let error = run(&ctx, &sql).await.unwrap_err();
+    let datafusion::error::DataFusionError::External(inner) = error.find_root() else { panic!("{error:?}") };
+    assert!(matches!(inner.downcast_ref::<OdpError>(), Some(OdpError::InvalidData { .. })));
+    let text = error.to_string();
+    assert!(text.contains("row 2 of the record batch"), "{text}");
+}
+
+#[tokio::test]
+async fn wrong_types_and_counts_are_planning_errors() {
+    let ctx = context();
+    for (call, expected) in [
+        ("st_within(id, 'POINT(1 2)')", "argument 1 is Float64, expected a geometry"),
+        ("st_within(text)", "got 1 arguments, expected 2"),
+        ("st_point(text, lat)", "argument 1 is Utf8"),
+        ("st_geomfromtext(wkb)", "found Binary, expected text"),
+        ("st_geomfromwkb(text)", "found Utf8, expected binary"),
+        ("st_astext(id)", "argument 1 is Float64"),
+    ] {
+        let error = run(&ctx, &format!("SELECT {call} FROM t")).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{call}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn structs_of_coordinates_are_points() {
+    let ctx = context();
+    let point = "named_struct('lon', lon, 'lat', lat)";
+    assert_eq!(answers(&ctx, &format!("st_within({point}, '{SQUARE}')")).await, "tffnft");
+    let error =
+        run(&ctx, &format!("SELECT st_within(named_struct('a', lon, 'b', lat), '{SQUARE}') FROM t")).await;
+    assert!(error.unwrap_err().to_string().contains("expected a geometry"));
+}

@@ -1,0 +1,240 @@
+//! The spatial predicates as SQL functions: `st_within` and its like.
+//!
+//! SQL NULL gives NULL. A point with NaN or infinity is an empty geometry: it shares no point with anything.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray, BooleanBuilder};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::error::OdpError;
+use crate::geo::area::Area;
+use crate::geo::area_cache::AreaCache;
+use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::predicate::PredicateKind;
+
+/// One predicate; all of them share one cache of prepared areas.
+#[derive(Debug)]
+pub(crate) struct PredicateFunction {
+    kind: PredicateKind,
+    aliases: Vec<String>,
+    signature: Signature,
+    cache: Arc<AreaCache>,
+}
+
+impl PredicateFunction {
+    pub(crate) fn new(kind: PredicateKind, cache: Arc<AreaCache>) -> Self {
+        // `contains` is a string function of DataFusion, so it stays that.
+        let aliases = match kind {
+            PredicateKind::Within => vec!["within".to_owned()],
+            PredicateKind::Intersects => vec!["intersects".to_owned()],
+            _ => vec![],
+        };
+        Self { kind, aliases, signature: Signature::user_defined(Volatility::Immutable), cache }
+    }
+
+    pub(crate) fn kind(&self) -> PredicateKind {
+        self.kind
+    }
+
+    /// The prepared area of a constant argument; `None` for NULL.
+    ///
+    /// # Errors
+    /// A plan error for a malformed geometry, and for a value that is no geometry.
+    pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
+        let array = GeometryArray::try_new(&constant.to_array()?)?;
+        Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
+    }
+
+    fn invoke_pair(&self, left: &ScalarValue, right: &ScalarValue) -> Result<ColumnarValue> {
+        let (Some(_), Some(area)) = (self.constant_area(left)?, self.constant_area(right)?) else {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
+        };
+        let array = GeometryArray::try_new(&left.to_array()?)?;
+        let answer = against_area(self.kind, &array, &area)?;
+        Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(answer.value(0)))))
+    }
+
+    fn invoke_constant(
+        &self,
+        kind: PredicateKind,
+        array: &ArrayRef,
+        constant: &ScalarValue,
+    ) -> Result<ColumnarValue> {
+        let Some(area) = self.constant_area(constant)? else {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
+        };
+        let answers = against_area(kind, &GeometryArray::try_new(array)?, &area)?;
+        Ok(ColumnarValue::Array(Arc::new(answers)))
+    }
+}
+
+impl PartialEq for PredicateFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+impl Eq for PredicateFunction {}
+
+impl Hash for PredicateFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kind.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for PredicateFunction {
+    fn name(&self) -> &str {
+        self.kind.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let [left, right] = arg_types else {
+            return plan_err!("{} got {} arguments, expected 2 geometries", self.name(), arg_types.len());
+        };
+        match (geometry_type(left), geometry_type(right)) {
+            (Some(left), Some(right)) => Ok(vec![left, right]),
+            (None, _) => not_a_geometry(self.name(), 1, left),
+            (_, None) => not_a_geometry(self.name(), 2, right),
+        }
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    /// Reads constant arguments, so that a malformed one is an error of planning.
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        for constant in args.scalar_arguments.iter().flatten() {
+            if geometry_type(&constant.data_type()).as_ref() == Some(&constant.data_type()) {
+                self.constant_area(constant)?;
+            }
+        }
+        Ok(Arc::new(Field::new(self.name(), DataType::Boolean, true)))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match args.args.as_slice() {
+            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => self.invoke_pair(left, right),
+            [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {
+                self.invoke_constant(self.kind, array, constant)
+            }
+            [ColumnarValue::Scalar(constant), ColumnarValue::Array(array)] => {
+                self.invoke_constant(self.kind.flipped(), array, constant)
+            }
+            [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
+                let (left, right) = (GeometryArray::try_new(left)?, GeometryArray::try_new(right)?);
+                Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right)?)))
+            }
+            other => plan_err!("{} got {} arguments, expected 2", self.name(), other.len()),
+        }
+    }
+}
+
+pub(super) fn not_a_geometry<T>(function: &str, argument: usize, found: &DataType) -> Result<T> {
+    plan_err!(
+        "{function}: argument {argument} is {found}, expected a geometry: WKT text, WKB binary or st_point(lon, lat)"
+    )
+}
+
+/// `row kind area` for each row; null where the row is.
+fn against_area(kind: PredicateKind, rows: &GeometryArray, area: &Area) -> Result<BooleanArray, OdpError> {
+    if let GeometryArray::Points { x, y, nulls } = rows {
+        let (x, y) = (x.values(), y.values());
+        let mut previous: Option<(u64, u64, bool)> = None;
+        let answers = BooleanBuffer::collect_bool(x.len(), |row| {
+            let bits = (x[row].to_bits(), y[row].to_bits());
+            match previous {
+                Some((last_x, last_y, answer)) if (last_x, last_y) == bits => answer,
+                _ => {
+                    let answer = area.relate_point(kind, x[row], y[row]);
+                    previous = Some((bits.0, bits.1, answer));
+                    answer
+                }
+            }
+        });
+        return Ok(BooleanArray::new(answers, nulls.clone()));
+    }
+    let mut answers = BooleanBuilder::with_capacity(rows.len());
+    let mut previous: Option<(GeometryValue<'_>, bool)> = None;
+    for row in 0..rows.len() {
+        let Some(value) = rows.value(row) else {
+            answers.append_null();
+            continue;
+        };
+        let answer = match previous {
+            Some((last, answer)) if last.same(&value) => answer,
+            _ => relate_value(kind, value, area, row)?,
+        };
+        previous = Some((value, answer));
+        answers.append_value(answer);
+    }
+    Ok(answers.finish())
+}
+
+fn relate_value(
+    kind: PredicateKind,
+    value: GeometryValue<'_>,
+    area: &Area,
+    row: usize,
+) -> Result<bool, OdpError> {
+    match value.as_plain_point() {
+        Some((x, y)) => Ok(area.relate_point(kind, x, y)),
+        None => {
+            value.parse().and_then(|geometry| area.relate(kind, &geometry)).map_err(|error| error.in_row(row))
+        }
+    }
+}
+
+/// `left kind right` for each row; null where either is. Prepares whichever side repeats.
+fn pairwise(
+    kind: PredicateKind,
+    left: &GeometryArray,
+    right: &GeometryArray,
+) -> Result<BooleanArray, OdpError> {
+    let mut answers = BooleanBuilder::with_capacity(left.len());
+    let prepare = |value: GeometryValue<'_>, row: usize| {
+        value.parse().and_then(Area::try_new).map_err(|error| error.in_row(row))
+    };
+    let mut prepared: Option<(bool, GeometryValue<'_>, Area)> = None;
+    let mut last_left: Option<GeometryValue<'_>> = None;
+    for row in 0..left.len().min(right.len()) {
+        let (Some(a), Some(b)) = (left.value(row), right.value(row)) else {
+            answers.append_null();
+            continue;
+        };
+        let fits = |on_left: bool, value: &GeometryValue<'_>| value.same(if on_left { &a } else { &b });
+        let area = match prepared.take() {
+            Some((on_left, value, area)) if fits(on_left, &value) => (on_left, value, area),
+            _ if last_left.is_some_and(|last| last.same(&a)) => (true, a, prepare(a, row)?),
+            _ => (false, b, prepare(b, row)?),
+        };
+        let answer = if area.0 {
+            relate_value(kind.flipped(), b, &area.2, row)?
+        } else {
+            relate_value(kind, a, &area.2, row)?
+        };
+        answers.append_value(answer);
+        prepared = Some(area);
+        last_left = Some(a);
+    }
+    Ok(answers.finish())
+}

@@ -1,0 +1,53 @@
+//! Adds everything this crate offers to a session.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+
+use crate::geo::scalar_functions;
+use crate::options::OdpOptions;
+use crate::scan::OrderedConcatRule;
+use crate::table::{BatchesFunction, FilesFunction, OdpTableFactory};
+
+/// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
+/// `odp_batches` and `odp_files`, the optimizer rule for ordered output, and the settings `odp.…`.
+///
+/// Registering twice changes nothing; settings that were changed stay.
+///
+/// # Errors
+/// None today: the result leaves room for functions that can fail to register.
+///
+/// ```
+/// use datafusion::prelude::SessionContext;
+///
+/// # fn main() -> datafusion::error::Result<()> {
+/// let ctx = SessionContext::new();
+/// datafusion_odp::register(&ctx)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn register(ctx: &SessionContext) -> Result<()> {
+    let state_ref = ctx.state_ref();
+    let mut state = state_ref.write();
+    if state.config().options().extensions.get::<OdpOptions>().is_none() {
+        state.config_mut().options_mut().extensions.insert(OdpOptions::default());
+    }
+    state.table_factories_mut().insert("ODP".to_owned(), Arc::new(OdpTableFactory));
+    let is_placed = state.physical_optimizers().iter().any(|rule| rule.name() == OrderedConcatRule.name());
+    if !is_placed {
+        let extended = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rule(Arc::new(OrderedConcatRule))
+            .build();
+        *state = extended;
+    }
+    drop(state);
+    for function in scalar_functions() {
+        ctx.register_udf(function);
+    }
+    ctx.register_udtf("odp_batches", Arc::new(BatchesFunction));
+    ctx.register_udtf("odp_files", Arc::new(FilesFunction));
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Bounds how many batches a scan holds open, without deadlock.
+//!
+//! Operators such as CoalescePartitions start all partitions at once; every open batch costs buffers. The gate
+//! admits a few at a time. Some operators need a row of *every* partition before they take a second one of any:
+//! so when no holder has moved for a while, the gate lends: it doubles its limit.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::metrics::ScanMetrics;
+
+/// Without progress for this long, the gate lends. Long against decoding a record batch, short for a person.
+const STALL: Duration = Duration::from_millis(10);
+
+/// Admits batch runs to being open, lowest rank first among those that wait.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    /// Grows when a holder produces or ends.
+    progress: AtomicU64,
+    metrics: ScanMetrics,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Holders allowed now.
+    limit: usize,
+    /// Holders allowed when nothing is lent.
+    base_limit: usize,
+    open: usize,
+    /// Until this many runs wait, nobody is admitted: the best of them is to be first.
+    awaited: usize,
+    arrivals: u64,
+    waiting: BinaryHeap<Reverse<Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    rank: usize,
+    arrival: u64,
+    admit: oneshot::Sender<()>,
+}
+
+impl PartialEq for Waiter {
+    fn eq(&self, other: &Self) -> bool {
+        (self.rank, self.arrival) == (other.rank, other.arrival)
+    }
+}
+
+impl Eq for Waiter {}
+
+impl PartialOrd for Waiter {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiter {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.rank, self.arrival).cmp(&(other.rank, other.arrival))
+    }
+}
+
+impl Gate {
+    /// A gate for `limit` holders, which admits nobody before `awaited` runs wait (or a stall).
+    pub(crate) fn new(limit: usize, awaited: usize, metrics: ScanMetrics) -> Self {
+        let limit = limit.max(1);
+        let state =
+            State { limit, base_limit: limit, open: 0, awaited, arrivals: 0, waiting: BinaryHeap::new() };
+        Self { state: Mutex::new(state), progress: AtomicU64::new(0), metrics }
+    }
+
+    /// Waits for a place. The permit gives it back when dropped; so does dropping the future.
+    pub(crate) async fn acquire(self: Arc<Self>, rank: usize) -> Permit {
+        let mut admitted = self.enqueue(rank);
+        loop {
+            let before = self.progress.load(Ordering::Relaxed);
+            match tokio::time::timeout(STALL, &mut admitted.receiver).await {
+                Ok(_) => {
+                    admitted.is_taken = true;
+                    return Permit { gate: Arc::clone(&self) };
+                }
+                Err(_) if self.progress.load(Ordering::Relaxed) == before => self.lend(before),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, rank: usize) -> Admission {
+        let (admit, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let arrival = state.arrivals;
+        state.arrivals += 1;
+        state.waiting.push(Reverse(Waiter { rank, arrival, admit }));
+        if state.arrivals >= state.awaited as u64 {
+            state.awaited = 0;
+            self.admit_waiting(&mut state);
+        }
+        Admission { gate: Arc::clone(self), receiver, is_taken: false }
+    }
+
+    fn lend(&self, before: u64) {
+        let mut state = self.lock();
+        // Another waiter may have lent, or a holder moved, since.
+        if self.progress.load(Ordering::Relaxed) != before {
+            return;
+        }
+        self.note_progress();
+        if state.awaited > 0 {
+            state.awaited = 0;
+        } else if state.open >= state.limit {
+            state.limit = state.limit.saturating_mul(2);
+            self.metrics.gate_lends.add(1);
+        }
+        self.admit_waiting(&mut state);
+    }
+
+    fn admit_waiting(&self, state: &mut State) {
+        while state.open < state.limit {
+            let Some(Reverse(waiter)) = state.waiting.pop() else { return };
+            state.open += 1;
+            self.metrics.peak_open.set_max(state.open);
+            // A waiter that is gone gives its place to the next.
+            if waiter.admit.send(()).is_err() {
+                state.open -= 1;
+            }
+        }
+    }
+
+    /// A holder produced something.
+    pub(crate) fn note_progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn release(&self) {
+        self.note_progress();
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        // What was lent is taken back as holders end.
+        state.limit = state.limit.min(state.open.max(state.base_limit));
+        self.admit_waiting(&mut state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue; gives back a place that was granted and never used.
+struct Admission {
+    gate: Arc<Gate>,
+    receiver: oneshot::Receiver<()>,
+    is_taken: bool,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.receiver.close();
+            if self.receiver.try_recv().is_ok() {
+                self.gate.release();
+            }
+        }
+    }
+}
+
+/// The right to hold one batch run open.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Arc<Gate>,
+}
+
+impl Permit {
+    /// The holder produced something: the gate need not lend.
+    pub(crate) fn note_progress(&self) {
+        self.gate.note_progress();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::metrics::PruningSummary;
+    use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+    use futures::FutureExt;
+
+    fn gate(limit: usize, awaited: usize) -> Arc<Gate> {
+        let metrics = ScanMetrics::register(&ExecutionPlanMetricsSet::new(), &PruningSummary::default());
+        Arc::new(Gate::new(limit, awaited, metrics))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holders_are_bounded_and_the_lowest_rank_is_next() {
+        let gate = gate(1, 0);
+        let first = Arc::clone(&gate).acquire(9).await;
+        let mut third = Box::pin(Arc::clone(&gate).acquire(3));
+        let mut second = Box::pin(Arc::clone(&gate).acquire(2));
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second.await);
+        drop(third.await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_best_of_the_awaited_is_first() {
+        let gate = gate(1, 2);
+        let mut worse = Box::pin(Arc::clone(&gate).acquire(5));
+        assert!(worse.as_mut().now_or_never().is_none());
+        let best = Arc::clone(&gate).acquire(1).await;
+        assert!(worse.as_mut().now_or_never().is_none());
+        drop(best);
+        worse.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_lends_until_all_are_open_and_takes_back() {
+        let gate = gate(2, 0);
+        let mut held = Vec::new();
+        for rank in 0..100 {
+            held.push(Arc::clone(&gate).acquire(rank).await);
+        }
+        assert!(gate.metrics.gate_lends.value() >= 6);
+        held.clear();
+        assert_eq!(gate.lock().limit, 2);
+        assert_eq!(gate.lock().open, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_dropped_leaves_no_hole() {
+        let gate = gate(1, 0);
+        let first = Arc::clone(&gate).acquire(0).await;
+        let mut gone = Box::pin(Arc::clone(&gate).acquire(1));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(gone);
+        Arc::clone(&gate).acquire(2).now_or_never().unwrap();
+    }
+}

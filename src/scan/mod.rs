@@ -1,0 +1,17 @@
+//! Reads batches: which ones, through what plan, how many at a time, in what order.
+
+mod admission;
+mod metrics;
+mod morsels;
+mod nan_safety;
+mod ordered_concat;
+mod ordered_concat_rule;
+mod plan;
+mod pruning;
+mod reader;
+mod source;
+mod spatial;
+
+pub(crate) use ordered_concat_rule::OrderedConcatRule;
+pub(crate) use plan::{ScanRequest, plan_scan};
+pub(crate) use pruning::{BatchPruner, is_partition_predicate};

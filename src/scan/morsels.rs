@@ -1,0 +1,164 @@
+//! DataFusion's morsels of a batch run, held behind the gate, with panics of the decoder turned into errors.
+
+use std::fmt::{self, Debug, Formatter};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
+
+use super::admission::{Gate, Permit};
+use crate::error::OdpError;
+
+/// Opens batch runs one after the other, each once the gate admits it.
+pub(crate) struct GatedMorselizer {
+    pub(crate) inner: Arc<dyn Morselizer>,
+    pub(crate) gate: Arc<Gate>,
+    /// The rank of a run at the gate.
+    pub(crate) rank: Box<dyn Fn(&PartitionedFile) -> usize + Send + Sync>,
+}
+
+impl Debug for GatedMorselizer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedMorselizer").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Morselizer for GatedMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let rank = (self.rank)(&file);
+        Ok(Box::new(WaitingPlanner { inner: Arc::clone(&self.inner), gate: Arc::clone(&self.gate), rank, file }))
+    }
+}
+
+/// Waits at the gate, then plans the file.
+#[derive(Debug)]
+struct WaitingPlanner {
+    inner: Arc<dyn Morselizer>,
+    gate: Arc<Gate>,
+    rank: usize,
+    file: PartitionedFile,
+}
+
+impl MorselPlanner for WaitingPlanner {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { inner, gate, rank, file } = *self;
+        Ok(Some(MorselPlan::new().with_pending_planner(async move {
+            let permit = gate.acquire(rank).await;
+            let held = Held::new(&file, permit);
+            let planner = held.guard(|| inner.plan_file(file))?;
+            Ok(held.planner(planner))
+        })))
+    }
+}
+
+/// What everything of one open run shares: its permit, and its name for errors.
+#[derive(Debug, Clone)]
+struct Held(Arc<HeldRun>);
+
+#[derive(Debug)]
+struct HeldRun {
+    permit: Permit,
+    path: String,
+}
+
+impl Held {
+    fn new(file: &PartitionedFile, permit: Permit) -> Self {
+        Self(Arc::new(HeldRun { permit, path: file.path().to_string() }))
+    }
+
+    fn planner(&self, inner: Box<dyn MorselPlanner>) -> Box<dyn MorselPlanner> {
+        Box::new(HeldPlanner { inner, held: self.clone() })
+    }
+
+    /// Runs `decode`; a panic in it is an error that names the file.
+    fn guard<T>(&self, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            let source = format!("the Parquet decoder panicked: {message}").into();
+            Err(OdpError::InvalidData { location: self.0.path.clone(), source }.into())
+        })
+    }
+}
+
+#[derive(Debug)]
+struct HeldPlanner {
+    inner: Box<dyn MorselPlanner>,
+    held: Held,
+}
+
+impl MorselPlanner for HeldPlanner {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { inner, held } = *self;
+        let Some(mut plan) = held.guard(|| inner.plan())? else { return Ok(None) };
+        let morsels = plan.take_morsels().into_iter().map(|inner| {
+            Box::new(HeldMorsel { inner, held: held.clone() }) as Box<dyn Morsel>
+        });
+        let planners = plan.take_ready_planners().into_iter().map(|planner| held.planner(planner));
+        let mut wrapped = MorselPlan::new().with_morsels(morsels.collect()).with_planners(planners.collect());
+        if let Some(pending) = plan.take_pending_planner() {
+            wrapped.set_pending_planner(async move {
+                let planner = AssertUnwindSafe(pending.into_future()).catch_unwind().await;
+                let planner = match planner {
+                    Ok(planner) => planner?,
+                    Err(panic) => held.guard(|| std::panic::resume_unwind(panic))?,
+                };
+                Ok(held.planner(planner))
+            });
+        }
+        Ok(Some(wrapped))
+    }
+}
+
+#[derive(Debug)]
+struct HeldMorsel {
+    inner: Box<dyn Morsel>,
+    held: Held,
+}
+
+impl Morsel for HeldMorsel {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { inner, held } = *self;
+        match held.guard(|| Ok(inner.into_stream())) {
+            Ok(inner) => HeldStream { inner: Some(inner), held }.boxed(),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        }
+    }
+}
+
+/// Holds the permit until the rows are read, or the reader goes away.
+struct HeldStream {
+    /// `None` after an error.
+    inner: Option<BoxStream<'static, Result<RecordBatch>>>,
+    held: Held,
+}
+
+impl Stream for HeldStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { inner, held } = &mut *self;
+        let Some(stream) = inner else { return Poll::Ready(None) };
+        let polled = match held.guard(|| Ok(stream.poll_next_unpin(cx))) {
+            Ok(polled) => polled,
+            Err(error) => Poll::Ready(Some(Err(error))),
+        };
+        if polled.is_ready() {
+            held.0.permit.note_progress();
+        }
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            *inner = None;
+        }
+        polled
+    }
+}

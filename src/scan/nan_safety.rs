@@ -1,0 +1,184 @@
+//! Keeps pruning honest about NaN.
+//!
+//! Writers leave NaN out of a float column's bounds, and DataFusion sorts NaN above every number: a row group
+//! with bounds 0..1 may hold a row for which `x > 2` is true. A conjunct over floats may be used to prune only if
+//! the whole conjunction is false for a NaN in each of its float columns: if another conjunct gives the column
+//! an upper bound (`x > 2 AND x < 9`), or names its values. The others are hidden from pruning, and evaluated as
+//! ever. The bounds of a polygon are of the first kind.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::{ColumnarValue, Operator};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, InListExpr, Literal};
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
+
+/// A predicate that pruning does not look into: it keeps everything. Evaluates as the predicate itself.
+#[derive(Debug, Clone, Eq)]
+pub(crate) struct Unprunable {
+    predicate: Arc<dyn PhysicalExpr>,
+}
+
+// Not derived: the derived ones do not compile for a trait object (rust-lang/rust#78808).
+impl PartialEq for Unprunable {
+    fn eq(&self, other: &Self) -> bool {
+        self.predicate.eq(&other.predicate)
+    }
+}
+
+impl Hash for Unprunable {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.predicate.hash(state);
+    }
+}
+
+impl Display for Unprunable {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "unprunable({})", self.predicate)
+    }
+}
+
+impl PhysicalExpr for Unprunable {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.predicate.evaluate(batch)
+    }
+
+    fn return_field(&self, input_schema: &Schema) -> Result<FieldRef> {
+        self.predicate.return_field(input_schema)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.predicate]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([predicate]) => Ok(Arc::new(Self { predicate })),
+            Err(children) => internal_err!("unprunable predicate has one child, not {}", children.len()),
+        }
+    }
+
+    fn fmt_sql(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.predicate.fmt_sql(f)
+    }
+}
+
+/// The conjuncts of `predicates`, those that pruning may not use wrapped in [`Unprunable`].
+pub(crate) fn hide_unsafe(predicates: &[Arc<dyn PhysicalExpr>], schema: &Schema) -> Vec<Arc<dyn PhysicalExpr>> {
+    let conjuncts: Vec<_> = predicates.iter().flat_map(|predicate| split_conjunction(predicate)).collect();
+    let is_float = |column: &Column| {
+        schema.fields().get(column.index()).is_none_or(|field| may_hold_nan(field.data_type()))
+    };
+    let mut rejected: Option<BTreeSet<usize>> = None;
+    conjuncts
+        .iter()
+        .map(|conjunct| {
+            let mut floats = collect_columns(conjunct).into_iter().filter(|column| is_float(column)).peekable();
+            if floats.peek().is_none() {
+                return Arc::clone(conjunct);
+            }
+            let rejected =
+                rejected.get_or_insert_with(|| conjuncts.iter().flat_map(|c| columns_rejecting_nan(c)).collect());
+            match floats.all(|column| rejected.contains(&column.index())) {
+                true => Arc::clone(conjunct),
+                false => Arc::new(Unprunable { predicate: Arc::clone(conjunct) }),
+            }
+        })
+        .collect()
+}
+
+fn may_hold_nan(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => may_hold_nan(value),
+        other => other.is_floating() || other.is_nested(),
+    }
+}
+
+/// The columns that cannot be NaN in a row for which `predicate` is true.
+fn columns_rejecting_nan(predicate: &Arc<dyn PhysicalExpr>) -> BTreeSet<usize> {
+    let one = |column: Option<usize>| column.into_iter().collect();
+    if let Some(binary) = predicate.downcast_ref::<BinaryExpr>() {
+        let (left, right) = (binary.left(), binary.right());
+        return match binary.op() {
+            Operator::And => &columns_rejecting_nan(left) | &columns_rejecting_nan(right),
+            Operator::Or => &columns_rejecting_nan(left) & &columns_rejecting_nan(right),
+            Operator::Lt | Operator::LtEq if is_number(right) => one(plain_column(left)),
+            Operator::Gt | Operator::GtEq if is_number(left) => one(plain_column(right)),
+            Operator::Eq if is_number(right) => one(plain_column(left)),
+            Operator::Eq if is_number(left) => one(plain_column(right)),
+            _ => BTreeSet::new(),
+        };
+    }
+    match predicate.downcast_ref::<InListExpr>() {
+        Some(list) if !list.negated() && list.list().iter().all(is_number) => one(plain_column(list.expr())),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// A column, possibly cast to a wider float.
+fn plain_column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) if cast.cast_type().is_floating() => plain_column(cast.expr()),
+        Some(_) => None,
+        None => expr.downcast_ref::<Column>().map(Column::index),
+    }
+}
+
+fn is_number(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let Some(literal) = expr.downcast_ref::<Literal>() else { return false };
+    match literal.value() {
+        ScalarValue::Float64(Some(v)) => !v.is_nan(),
+        ScalarValue::Float32(Some(v)) => !v.is_nan(),
+        ScalarValue::Float16(Some(v)) => !v.is_nan(),
+        other => !other.is_null(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::common::DFSchema;
+    use datafusion::execution::context::ExecutionProps;
+    use datafusion::physical_expr::create_physical_expr;
+    use datafusion::prelude::{Expr, col, in_list, lit};
+
+    fn hidden(filters: &[Expr]) -> Vec<bool> {
+        let schema = Schema::new(vec![
+            Field::new("x", DataType::Float64, true),
+            Field::new("y", DataType::Float32, true),
+            Field::new("n", DataType::Int64, true),
+        ]);
+        let df_schema = DFSchema::try_from(schema.clone()).unwrap();
+        let physical: Vec<_> = filters
+            .iter()
+            .map(|f| create_physical_expr(f, &df_schema, &ExecutionProps::new()).unwrap())
+            .collect();
+        hide_unsafe(&physical, &schema).iter().map(|e| e.downcast_ref::<Unprunable>().is_some()).collect()
+    }
+
+    #[test]
+    fn lower_bounds_alone_are_hidden_and_closed_ranges_are_not() {
+        let (x, y, n) = (col("x"), col("y"), col("n"));
+        assert_eq!(hidden(&[x.clone().gt(lit(2.0))]), [true]);
+        assert_eq!(hidden(&[x.clone().gt(lit(2.0)), x.clone().lt_eq(lit(9.0))]), [false, false]);
+        assert_eq!(hidden(&[x.clone().gt(lit(2.0)).and(x.clone().lt(lit(9.0)))]), [false, false]);
+        assert_eq!(hidden(&[x.clone().gt(lit(2.0)), y.clone().lt(lit(9.0f32))]), [true, false]);
+        assert_eq!(hidden(&[x.clone().not_eq(lit(2.0))]), [true]);
+        assert_eq!(hidden(&[x.clone().lt(lit(f64::NAN))]), [true]);
+        assert_eq!(hidden(&[x.clone().eq(lit(2.0))]), [false]);
+        assert_eq!(hidden(&[in_list(x.clone(), vec![lit(2.0), lit(3.0)], false)]), [false]);
+        assert_eq!(hidden(&[n.clone().gt(lit(2i64))]), [false]);
+        assert_eq!(hidden(&[x.clone().lt(lit(1.0)).or(x.clone().eq(lit(5.0)))]), [false]);
+        assert_eq!(hidden(&[x.clone().lt(lit(1.0)).or(n.gt(lit(5i64)))]), [true]);
+    }
+}

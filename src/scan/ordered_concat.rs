@@ -1,0 +1,272 @@
+//! Concatenates partitions in their order, reading a few ahead.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Formatter};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, EvaluationType, SchedulingType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::{Stream, StreamExt};
+
+/// Record batches that a partition may be ahead of the reader.
+const BUFFERED: usize = 2;
+
+/// One output partition: the rows of partition 0, then of partition 1, and so on.
+///
+/// Up to `window` partitions run at a time. With a `fetch`, it starts with one and doubles with each partition
+/// that did not give enough rows.
+#[derive(Debug, Clone)]
+pub(crate) struct OrderedConcatExec {
+    input: Arc<dyn ExecutionPlan>,
+    window: usize,
+    fetch: Option<usize>,
+    /// Partitions follow each other in the input's order, which the output then has.
+    is_sorted: bool,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl OrderedConcatExec {
+    pub(crate) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        window: usize,
+        fetch: Option<usize>,
+        is_sorted: bool,
+    ) -> Self {
+        let mut equivalences = input.equivalence_properties().clone();
+        equivalences.clear_per_partition_constants();
+        if !is_sorted {
+            equivalences.clear_orderings();
+        }
+        let properties = PlanProperties::new(
+            equivalences,
+            Partitioning::UnknownPartitioning(1),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        )
+        .with_evaluation_type(EvaluationType::Eager)
+        .with_scheduling_type(SchedulingType::Cooperative);
+        let window = window.max(1);
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { input, window, fetch, is_sorted, metrics, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for OrderedConcatExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let partitions = self.input.output_partitioning().partition_count();
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "OrderedConcatExec: partitions={partitions}, window={}", self.window)?;
+                self.fetch.map_or(Ok(()), |fetch| write!(f, ", fetch={fetch}"))
+            }
+            DisplayFormatType::TreeRender => writeln!(f, "partitions={partitions}"),
+        }
+    }
+}
+
+impl ExecutionPlan for OrderedConcatExec {
+    fn name(&self) -> &'static str {
+        "OrderedConcatExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![self.is_sorted]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.window, self.fetch, self.is_sorted))),
+            Err(children) => internal_err!("OrderedConcatExec has one child, not {}", children.len()),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
+        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            return internal_err!("OrderedConcatExec has one partition, not {partition}");
+        }
+        Ok(Box::pin(OrderedConcatStream {
+            schema: self.schema(),
+            partitions: self.input.output_partitioning().partition_count(),
+            input: Arc::clone(&self.input),
+            context,
+            running: VecDeque::new(),
+            started: 0,
+            window: if self.fetch.is_some() { 1 } else { self.window },
+            max_window: self.window,
+            remaining: self.fetch,
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        }))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn child_stats_requests(&self, _partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(None)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        input_stats: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match input_stats.first() {
+            Some(statistics) => Ok(Arc::new(statistics.as_ref().clone().with_fetch(self.fetch, 0, 1)?)),
+            None => internal_err!("OrderedConcatExec has one child"),
+        }
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.fetch
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self::new(Arc::clone(&self.input), self.window, limit, self.is_sorted)))
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        match self.fetch {
+            Some(_) => CardinalityEffect::LowerEqual,
+            None => CardinalityEffect::Equal,
+        }
+    }
+}
+
+struct OrderedConcatStream {
+    schema: SchemaRef,
+    input: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    partitions: usize,
+    /// The partitions that run, the one being read first.
+    running: VecDeque<SendableRecordBatchStream>,
+    started: usize,
+    window: usize,
+    max_window: usize,
+    remaining: Option<usize>,
+    metrics: BaselineMetrics,
+}
+
+impl OrderedConcatStream {
+    fn start_partitions(&mut self) {
+        while self.running.len() < self.window && self.started < self.partitions {
+            let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BUFFERED);
+            let rows = runner.tx();
+            let (input, context, partition) = (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
+            runner.spawn(async move {
+                let mut stream = input.execute(partition, context)?;
+                while let Some(item) = stream.next().await {
+                    // The reader has gone: it has all the rows it wants.
+                    if rows.send(item).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            self.running.push_back(runner.build());
+            self.started += 1;
+        }
+    }
+
+    /// The rows still wanted of `batch`.
+    fn take_wanted(&mut self, batch: RecordBatch) -> RecordBatch {
+        let Some(remaining) = &mut self.remaining else { return batch };
+        let wanted = batch.num_rows().min(*remaining);
+        *remaining -= wanted;
+        if *remaining == 0 {
+            self.stop();
+        }
+        if wanted == batch.num_rows() { batch } else { batch.slice(0, wanted) }
+    }
+
+    fn stop(&mut self) {
+        self.running.clear();
+        self.started = self.partitions;
+    }
+}
+
+impl Stream for OrderedConcatStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.remaining == Some(0) {
+            self.stop();
+        }
+        loop {
+            self.start_partitions();
+            let Some(current) = self.running.front_mut() else {
+                self.metrics.done();
+                return Poll::Ready(None);
+            };
+            match ready!(current.poll_next_unpin(cx)) {
+                Some(Ok(batch)) => {
+                    let batch = self.take_wanted(batch).record_output(&self.metrics);
+                    return Poll::Ready(Some(Ok(batch)));
+                }
+                Some(Err(error)) => {
+                    self.stop();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.running.pop_front();
+                    self.window = (2 * self.window).min(self.max_window);
+                }
+            }
+        }
+    }
+}
+
+impl RecordBatchStream for OrderedConcatStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}

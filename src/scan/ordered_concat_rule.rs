@@ -1,0 +1,216 @@
+//! Places [`OrderedConcatExec`]: instead of a merge of partitions that follow each other, and where rows leave a
+//! plan that says nothing of their order.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, Partitioning};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::analyze::AnalyzeExec;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
+
+use super::ordered_concat::OrderedConcatExec;
+use super::source::OdpSource;
+use crate::options::OdpOptions;
+
+/// The rule; runs last. Only chains of filters and projections over one scan of batches are changed: above a
+/// join, reading partitions one after the other could wait for ever.
+#[derive(Debug)]
+pub(crate) struct OrderedConcatRule;
+
+impl PhysicalOptimizerRule for OrderedConcatRule {
+    fn name(&self) -> &'static str {
+        "odp_ordered_concat"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = OdpOptions::of(config);
+        let plan = match options.ordered_concat {
+            true => plan.transform_up(replace_merge)?.data,
+            false => plan,
+        };
+        match options.source_order {
+            true => Ok(in_source_order(&plan)?.unwrap_or(plan)),
+            false => Ok(plan),
+        }
+    }
+}
+
+/// A merge whose partitions are proven to follow each other becomes a concatenation.
+fn replace_merge(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() else {
+        return Ok(Transformed::no(plan));
+    };
+    match scan_of(merge.input()) {
+        Some(scan) if partitions_follow(merge.input(), merge.expr())? => {
+            let window = scan.scan().open_batch_limit;
+            let input = Arc::clone(merge.input());
+            Ok(Transformed::yes(Arc::new(OrderedConcatExec::new(input, window, merge.fetch(), true))))
+        }
+        _ => Ok(Transformed::no(plan)),
+    }
+}
+
+/// `plan` with its rows in the order of the source, if it only passes on the rows of one scan of batches.
+fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>() {
+        return concatenated(coalesce.input(), coalesce.fetch());
+    }
+    if scan_of(plan).is_some() {
+        return concatenated(plan, None);
+    }
+    let passes_on = plan.is::<GlobalLimitExec>()
+        || plan.is::<LocalLimitExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<CooperativeExec>()
+        || plan.is::<AnalyzeExec>()
+        || plan.is::<DataSinkExec>();
+    match plan.children().as_slice() {
+        [child] if passes_on => {
+            let Some(child) = in_source_order(child)? else { return Ok(None) };
+            Ok(Some(with_child(plan, child)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn concatenated(
+    input: &Arc<dyn ExecutionPlan>,
+    fetch: Option<usize>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(scan) = scan_of(input) else { return Ok(None) };
+    let window = scan.scan().open_batch_limit;
+    let input = without_round_robin(input)?;
+    if input.output_partitioning().partition_count() == 1 && fetch.is_none() {
+        return Ok(Some(input));
+    }
+    Ok(Some(Arc::new(OrderedConcatExec::new(input, window, fetch, false))))
+}
+
+/// The scan of batches at the end of a chain of operators that keep each partition's rows in order.
+fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&OdpSource> {
+    if let Some(leaf) = plan.downcast_ref::<DataSourceExec>() {
+        return leaf.downcast_to_file_source::<OdpSource>().map(|(_, source)| source);
+    }
+    let keeps_order = plan.is::<FilterExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<CooperativeExec>()
+        || plan.is::<LocalLimitExec>()
+        || is_round_robin(plan);
+    match plan.children().as_slice() {
+        [child] if keeps_order => scan_of(child),
+        _ => None,
+    }
+}
+
+fn is_round_robin(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<RepartitionExec>()
+        .is_some_and(|repartition| matches!(repartition.partitioning(), Partitioning::RoundRobinBatch(_)))
+}
+
+/// The chain without operators that deal rows out in turn.
+fn without_round_robin(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    match plan.children().as_slice() {
+        [child] => {
+            let cleaned = without_round_robin(child)?;
+            if is_round_robin(plan) {
+                return Ok(cleaned);
+            }
+            if Arc::ptr_eq(&cleaned, child) { Ok(Arc::clone(plan)) } else { with_child(plan, cleaned) }
+        }
+        _ => Ok(Arc::clone(plan)),
+    }
+}
+
+fn with_child(plan: &Arc<dyn ExecutionPlan>, child: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(plan).replace_children(vec![child], options)
+}
+
+/// Whether each partition's rows come before the next one's in `order`, by the bounds of its first column.
+///
+/// Floats prove nothing: NaN is not in their bounds. Nor do columns with NULLs.
+fn partitions_follow(plan: &Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Result<bool> {
+    let first = order.first();
+    let Some(column) = first.expr.downcast_ref::<Column>() else { return Ok(false) };
+    let Some((leaf, index)) = column_of_scan(plan, column.index()) else { return Ok(false) };
+    if leaf.schema().field(index).data_type().is_floating() {
+        return Ok(false);
+    }
+    let context = StatisticsContext::new();
+    let mut last = None;
+    for partition in 0..leaf.output_partitioning().partition_count() {
+        let args = StatisticsArgs::new().with_partition(Some(partition));
+        let statistics = context.compute(leaf.as_ref(), &args)?;
+        let Some(column) = statistics.column_statistics.get(index) else { return Ok(false) };
+        let (Some(min), Some(max)) = (column.min_value.get_value(), column.max_value.get_value()) else {
+            return Ok(false);
+        };
+        if column.null_count != Precision::Exact(0) || min.is_null() || max.is_null() {
+            return Ok(false);
+        }
+        let (start, end) = if first.options.descending { (max, min) } else { (min, max) };
+        if let Some(last) = &last {
+            use std::cmp::Ordering::{Equal, Greater, Less};
+            let is_after = match start.partial_cmp(last) {
+                // A tie leaves the order of the rows to the other columns, which are not looked at.
+                Some(Equal) => order.len() == 1,
+                Some(Greater) => !first.options.descending,
+                Some(Less) => first.options.descending,
+                None => false,
+            };
+            if !is_after {
+                return Ok(false);
+            }
+        }
+        last = Some(end.clone());
+    }
+    Ok(true)
+}
+
+/// The scan below `plan`, and which of its columns is column `index` of `plan`.
+fn column_of_scan(plan: &Arc<dyn ExecutionPlan>, index: usize) -> Option<(&Arc<dyn ExecutionPlan>, usize)> {
+    if plan.is::<DataSourceExec>() {
+        return Some((plan, index));
+    }
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let column = projection.expr().get(index)?.expr.downcast_ref::<Column>()?;
+        return column_of_scan(projection.input(), column.index());
+    }
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        let index = match filter.projection().as_ref() {
+            Some(kept) => *kept.get(index)?,
+            None => index,
+        };
+        return column_of_scan(filter.input(), index);
+    }
+    match plan.children().as_slice() {
+        [child] if plan.is::<CooperativeExec>() || plan.is::<LocalLimitExec>() => column_of_scan(child, index),
+        _ => None,
+    }
+}

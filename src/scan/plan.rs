@@ -1,0 +1,102 @@
+//! From kept batches to the leaf of a physical plan.
+
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::{LexOrdering, Partitioning};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::pruning::KeptBatches;
+use super::reader::PinnedReaderFactory;
+use super::source::{OdpSource, ScanShape, run_file};
+use crate::dataset::DatasetSnapshot;
+use crate::options::OdpOptions;
+
+/// What a scan is to give.
+#[derive(Debug)]
+pub(crate) struct ScanRequest<'a> {
+    pub(crate) kept: KeptBatches,
+    pub(crate) projection: Option<&'a Vec<usize>>,
+    /// The most rows of each partition.
+    pub(crate) limit: Option<usize>,
+    /// Orders that every batch is in.
+    pub(crate) ordering: Vec<LexOrdering>,
+}
+
+/// A scan with one partition per kept batch, in `batch_index` order.
+pub(crate) fn plan_scan(
+    state: &dyn Session,
+    snapshot: &Arc<DatasetSnapshot>,
+    request: ScanRequest<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let KeptBatches { indices, summary } = request.kept;
+    let options = OdpOptions::of(state.config_options());
+    let target_partitions = state.config().target_partitions();
+    let statistics = match indices.len() == snapshot.num_batches() {
+        true => snapshot.statistics(),
+        false => Arc::new(snapshot.bounds().statistics_at(&indices)?),
+    };
+    let groups = indices
+        .iter()
+        .map(|&i| {
+            let file = run_file(snapshot, i..i + 1);
+            FileGroup::new(vec![file]).with_statistics(snapshot.range_statistics(i..i + 1))
+        })
+        .collect::<Vec<_>>();
+    let partitions = groups.len();
+    let partition_limit = options.partition_limit(target_partitions);
+    let source = OdpSource::new(
+        parquet_source(state, snapshot, &options)?,
+        ScanShape {
+            snapshot: Arc::clone(snapshot),
+            kept: indices,
+            summary,
+            partition_limit,
+            open_batch_limit: options.open_batch_limit(target_partitions),
+        },
+    );
+    let config: FileScanConfig =
+        FileScanConfigBuilder::new(snapshot.object_store_url().clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics.as_ref().clone())
+            .with_projection_indices(request.projection.cloned())?
+            .with_limit(request.limit)
+            .with_output_ordering(request.ordering)
+            // Keeps partition i to batch i even before the optimizer has seen the plan.
+            .with_preserve_order(true)
+            .with_output_partitioning(
+                partition_limit.is_none().then_some(Partitioning::UnknownPartitioning(partitions)),
+            )
+            .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+fn parquet_source(
+    state: &dyn Session,
+    snapshot: &DatasetSnapshot,
+    options: &OdpOptions,
+) -> Result<Arc<dyn FileSource>> {
+    let runtime = state.runtime_env();
+    let url = snapshot.object_store_url();
+    let factory = PinnedReaderFactory {
+        store: runtime.object_store(url)?,
+        cache: runtime.cache_manager.get_file_metadata_cache(),
+        is_local: url.as_str().starts_with("file:"),
+    };
+    let mut parquet = TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
+    parquet.global.pruning &= options.pruning;
+    parquet.global.enable_page_index &= options.pruning;
+    parquet.global.bloom_filter_on_read &= options.pruning;
+    parquet.global.pushdown_filters |= options.pushdown_filters;
+    Ok(Arc::new(
+        ParquetSource::new(snapshot.table_schema().clone())
+            .with_table_parquet_options(parquet)
+            .with_parquet_file_reader_factory(Arc::new(factory)),
+    ))
+}

@@ -1,0 +1,199 @@
+//! Which batches may hold rows that match: decided from the snapshot alone, one-sided (unsure means keep).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
+use datafusion_pruning::PruningPredicateBuilder;
+
+use super::metrics::PruningSummary;
+use super::nan_safety::hide_unsafe;
+use super::spatial::expand;
+use crate::dataset::DatasetSnapshot;
+use crate::geo::{BoxRelation, SpatialFilter, SpatialTarget};
+
+/// The batches of a dataset that a scan reads.
+#[derive(Debug)]
+pub(crate) struct KeptBatches {
+    /// Ascending batch indices.
+    pub(crate) indices: Vec<usize>,
+    pub(crate) summary: PruningSummary,
+}
+
+/// Narrows the batches of one snapshot, step by step.
+#[derive(Debug)]
+pub(crate) struct BatchPruner<'a> {
+    snapshot: &'a DatasetSnapshot,
+    kept: Vec<bool>,
+    summary: PruningSummary,
+}
+
+impl<'a> BatchPruner<'a> {
+    pub(crate) fn new(snapshot: &'a DatasetSnapshot) -> Self {
+        let total = snapshot.num_batches();
+        Self { snapshot, kept: vec![true; total], summary: PruningSummary { total, ..Default::default() } }
+    }
+
+    /// Drops the batches of files whose partition values make `predicate`, over partition columns only, false or
+    /// NULL. Exact: the others are all rows for which it is true.
+    pub(crate) fn prune_partitions(&mut self, predicate: &Arc<dyn PhysicalExpr>) -> Result<()> {
+        let matching = files_matching(self.snapshot, predicate)?;
+        let dropped = self.drop_where(|pruner, i| !matching[pruner.snapshot.batches()[i].file_index]);
+        self.summary.by_partition += dropped;
+        Ok(())
+    }
+
+    /// Drops batches that no row of can make all of `predicates` true.
+    pub(crate) fn prune_predicates(&mut self, predicates: &[Arc<dyn PhysicalExpr>]) {
+        let spatial: Vec<SpatialFilter> = predicates
+            .iter()
+            .flat_map(|predicate| split_conjunction(predicate))
+            .filter_map(SpatialFilter::try_from_physical)
+            .collect();
+        let keep = self.keep_by_statistics(predicates).unwrap_or_else(|error| {
+            log::debug!("batches are not pruned: {error}");
+            vec![true; self.kept.len()]
+        });
+        // Bounds of longitude and latitude columns are an extent, too.
+        let is_point_filter = spatial.iter().any(|f| matches!(f.target, SpatialTarget::LonLat { .. }));
+        let without_boxes = match is_point_filter {
+            true => self.keep_by(predicates).unwrap_or_else(|_| vec![true; self.kept.len()]),
+            false => keep.clone(),
+        };
+        self.summary.by_statistics += self.drop_where(|_, i| !without_boxes[i]);
+        self.summary.by_extent += self.drop_where(|_, i| !keep[i]);
+        for filter in &spatial {
+            self.prune_extents(filter);
+        }
+    }
+
+    fn prune_extents(&mut self, filter: &SpatialFilter) {
+        let SpatialTarget::Column { name, .. } = &filter.target else { return };
+        let snapshot = self.snapshot;
+        let Some(column) = snapshot.geometry_columns().iter().find(|column| column.name == *name) else { return };
+        let is_outside = |i: usize| match &column.extents[i] {
+            Some(extent) => matches!(filter.relate(extent), BoxRelation::Outside),
+            None => false,
+        };
+        self.summary.by_extent += self.drop_where(|_, i| is_outside(i));
+    }
+
+    fn keep_by_statistics(&self, predicates: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<bool>> {
+        let expanded: Vec<_> = predicates.iter().flat_map(expand).collect();
+        self.keep_by(&expanded)
+    }
+
+    fn keep_by(&self, predicates: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<bool>> {
+        let schema = self.snapshot.schema();
+        let predicate = conjunction(hide_unsafe(predicates, &schema));
+        let simplified = PhysicalExprSimplifier::new(&schema).simplify(predicate)?;
+        let pruning = PruningPredicateBuilder::new().with_file_schema(schema).try_build(simplified)?;
+        pruning.prune(&SnapshotPruningStatistics { snapshot: self.snapshot })
+    }
+
+    /// Keeps the first batches that together have `limit` rows; only right when every row of them matches.
+    pub(crate) fn prune_limit(&mut self, limit: usize) {
+        let mut rows: u64 = 0;
+        let limit = limit as u64;
+        let mut beyond = vec![false; self.kept.len()];
+        for (i, batch) in self.snapshot.batches().iter().enumerate() {
+            if self.kept[i] {
+                beyond[i] = rows >= limit;
+                rows = rows.saturating_add(batch.rows);
+            }
+        }
+        self.summary.by_limit += self.drop_where(|_, i| beyond[i]);
+    }
+
+    /// Drops all batches but one.
+    pub(crate) fn keep_only(&mut self, batch_index: usize) {
+        self.kept.fill(false);
+        if let Some(kept) = self.kept.get_mut(batch_index) {
+            *kept = true;
+        }
+    }
+
+    fn drop_where(&mut self, is_dropped: impl Fn(&Self, usize) -> bool) -> usize {
+        let dropped: Vec<usize> =
+            (0..self.kept.len()).filter(|&i| self.kept[i] && is_dropped(self, i)).collect();
+        for &i in &dropped {
+            self.kept[i] = false;
+            let batch = &self.snapshot.batches()[i];
+            self.summary.rows += batch.rows;
+            self.summary.bytes += batch.compressed_bytes;
+        }
+        dropped.len()
+    }
+
+    pub(crate) fn finish(self) -> KeptBatches {
+        let indices = (0..self.kept.len()).filter(|&i| self.kept[i]).collect();
+        KeptBatches { indices, summary: self.summary }
+    }
+}
+
+/// For each file, whether its partition values make `predicate` true.
+fn files_matching(snapshot: &DatasetSnapshot, predicate: &Arc<dyn PhysicalExpr>) -> Result<Vec<bool>> {
+    let fields = snapshot.table_schema().table_partition_cols();
+    let files = snapshot.files();
+    let columns = (0..fields.len())
+        .map(|i| ScalarValue::iter_to_array(files.iter().map(|file| file.partition_values[i].clone())))
+        .collect::<Result<Vec<_>>>()?;
+    let schema: SchemaRef = Arc::new(Schema::new(fields.clone()));
+    let options = RecordBatchOptions::new().with_row_count(Some(files.len()));
+    let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+    let predicate = reassign_expr_columns(Arc::clone(predicate), &schema)?;
+    let matched = predicate.evaluate(&values)?.into_array(files.len())?;
+    Ok(matched.as_boolean().iter().map(|m| m == Some(true)).collect())
+}
+
+/// Whether `predicate` reads partition columns and nothing else.
+pub(crate) fn is_partition_predicate(predicate: &Arc<dyn PhysicalExpr>, snapshot: &DatasetSnapshot) -> bool {
+    let partitions = snapshot.table_schema().table_partition_cols();
+    let columns = collect_columns(predicate);
+    !columns.is_empty() && columns.iter().all(|column| partitions.iter().any(|f| f.name() == column.name()))
+}
+
+/// The snapshot's bounds, as DataFusion's pruning asks for them.
+struct SnapshotPruningStatistics<'a> {
+    snapshot: &'a DatasetSnapshot,
+}
+
+impl SnapshotPruningStatistics<'_> {
+    fn bounds(&self, column: &Column) -> Option<&crate::dataset::ColumnBounds> {
+        let index = self.snapshot.table_schema().table_schema().index_of(&column.name).ok()?;
+        self.snapshot.bounds().columns.get(index)
+    }
+}
+
+impl PruningStatistics for SnapshotPruningStatistics<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column).map(|bounds| Arc::clone(&bounds.min))
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column).map(|bounds| Arc::clone(&bounds.max))
+    }
+
+    fn num_containers(&self) -> usize {
+        self.snapshot.bounds().len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column).map(|bounds| Arc::new(bounds.null_counts.clone()) as ArrayRef)
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(self.snapshot.bounds().rows.clone()))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}

@@ -1,0 +1,332 @@
+//! The file source of a scan: DataFusion's Parquet source, with batches for partitions.
+
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, not_impl_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::object_store::ObjectStore;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
+};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use datafusion_datasource::file_stream::FileOpener;
+use datafusion_datasource::morsel::Morselizer;
+
+use super::admission::Gate;
+use super::metrics::{PruningSummary, ScanMetrics};
+use super::morsels::GatedMorselizer;
+use super::nan_safety::hide_unsafe;
+use super::spatial::expand;
+use crate::dataset::DatasetSnapshot;
+
+/// Reads kept batches of a snapshot through DataFusion's Parquet source.
+///
+/// What it adds: partitions are runs of contiguous batches that siblings never take from each other, a gate bounds
+/// how many are open, spatial filters prune by their box, and no float bound prunes NaN away.
+#[derive(Clone)]
+pub(crate) struct OdpSource {
+    inner: Arc<dyn FileSource>,
+    scan: Arc<ScanShape>,
+    /// Made by the first partition that opens; new with each change of the plan.
+    gate: Arc<OnceLock<RankedGate>>,
+}
+
+/// What stays the same however the optimizer rewrites the scan.
+#[derive(Debug)]
+pub(crate) struct ScanShape {
+    pub(crate) snapshot: Arc<DatasetSnapshot>,
+    /// Ascending batch indices; the partitions of the scan as planned.
+    pub(crate) kept: Vec<usize>,
+    pub(crate) summary: PruningSummary,
+    /// Merge to this many partitions; `None` = never.
+    pub(crate) partition_limit: Option<usize>,
+    pub(crate) open_batch_limit: usize,
+}
+
+/// The first batch of a [`PartitionedFile`] and the one past its last: tells runs apart at the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BatchRun(pub(crate) Range<usize>);
+
+struct RankedGate {
+    gate: Arc<Gate>,
+    /// First batches of all runs in the order to open them; empty = first come, first served.
+    order: Arc<[usize]>,
+    metrics: ScanMetrics,
+}
+
+impl OdpSource {
+    pub(crate) fn new(inner: Arc<dyn FileSource>, scan: ScanShape) -> Self {
+        Self { inner, scan: Arc::new(scan), gate: Arc::default() }
+    }
+
+    pub(crate) fn scan(&self) -> &ScanShape {
+        &self.scan
+    }
+
+    /// This source over a rewritten inner one.
+    fn around(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self { inner, scan: Arc::clone(&self.scan), gate: Arc::default() })
+    }
+
+    fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
+        self.gate.get_or_init(|| {
+            let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
+            let files: Vec<PartitionedFile> =
+                config.file_groups.iter().flat_map(FileGroup::iter).cloned().collect();
+            let first = |file: &PartitionedFile| file.extension::<BatchRun>().map_or(0, |run| run.0.start);
+            let planned: Vec<usize> = files.iter().map(first).collect();
+            let wanted: Vec<usize> = self.inner.reorder_files(files).iter().map(first).collect();
+            let is_ranked = planned != wanted;
+            // With an order of its own, the best run is to be first: hear all partitions before admitting one.
+            let awaited = if is_ranked { config.file_groups.len() } else { 0 };
+            let gate = Arc::new(Gate::new(self.scan.open_batch_limit, awaited, metrics.clone()));
+            RankedGate { gate, order: if is_ranked { wanted.into() } else { Arc::default() }, metrics }
+        })
+    }
+
+    /// The kept batches cut into at most `limit` groups of contiguous runs with about the same rows.
+    fn balanced_groups(&self, limit: usize) -> Vec<Range<usize>> {
+        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
+        let rows = |i: usize| snapshot.batches()[kept[i]].rows;
+        let total: u64 = (0..kept.len()).map(rows).sum();
+        let mut groups = Vec::with_capacity(limit);
+        let (mut start, mut before) = (0, 0u64);
+        for i in 0..kept.len() {
+            before += rows(i);
+            let left = limit - groups.len();
+            let reached = u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
+            // Close a group when its share is full, or when each batch left must have a group of its own.
+            if i + 1 == kept.len() || (left > 1 && reached) {
+                groups.push(start..i + 1);
+                start = i + 1;
+            }
+        }
+        groups
+    }
+
+    /// One file group that reads the kept batches in `group`, adjacent ones of a file through one reader.
+    fn file_group(&self, group: Range<usize>) -> FileGroup {
+        let snapshot = &self.scan.snapshot;
+        let batches = &self.scan.kept[group];
+        let mut files = Vec::new();
+        let mut start = 0;
+        for i in 1..=batches.len() {
+            let continues = i < batches.len()
+                && batches[i] == batches[i - 1] + 1
+                && snapshot.batches()[batches[i]].file_index == snapshot.batches()[batches[start]].file_index;
+            if !continues {
+                files.push(run_file(snapshot, batches[start]..batches[i - 1] + 1));
+                start = i;
+            }
+        }
+        let is_contiguous = batches.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        let statistics = match (batches.first(), batches.last()) {
+            (Some(&first), Some(&last)) if is_contiguous => Some(snapshot.range_statistics(first..last + 1)),
+            _ => snapshot.bounds().statistics_at(batches).ok().map(Arc::new),
+        };
+        match statistics {
+            Some(statistics) => FileGroup::new(files).with_statistics(statistics),
+            None => FileGroup::new(files),
+        }
+    }
+}
+
+/// What to open for the contiguous batches in `run`, all of one file.
+pub(crate) fn run_file(snapshot: &DatasetSnapshot, run: Range<usize>) -> PartitionedFile {
+    snapshot.partitioned_file(run.clone()).with_extension(BatchRun(run))
+}
+
+impl Debug for OdpSource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OdpSource").field("summary", &self.scan.summary).finish_non_exhaustive()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl FileSource for OdpSource {
+    fn create_file_opener(
+        &self,
+        _object_store: Arc<dyn ObjectStore>,
+        _base_config: &FileScanConfig,
+        _partition: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        not_impl_err!("ODP batches are read through create_morselizer")
+    }
+
+    fn create_morselizer(
+        &self,
+        object_store: Arc<dyn ObjectStore>,
+        base_config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        let ranked = self.ranked_gate(base_config);
+        let runs = base_config.file_groups.get(partition).map_or(0, FileGroup::len);
+        let batches = base_config.file_groups.get(partition).map_or(0, |group| {
+            group.iter().map(|file| file.extension::<BatchRun>().map_or(1, |run| run.0.len())).sum()
+        });
+        log::trace!("partition {partition}: {batches} batches in {runs} runs");
+        ranked.metrics.batches_opened.add(batches);
+        // Keeping the order keeps the reader from giving a limit the rows of "fully matched" row groups, which it
+        // finds by bounds that say nothing of NaN.
+        let mut config = base_config.clone();
+        config.preserve_order = true;
+        let inner = Arc::from(self.inner.create_morselizer(object_store, &config, partition)?);
+        let order = Arc::clone(&ranked.order);
+        let rank = move |file: &PartitionedFile| {
+            let first = file.extension::<BatchRun>().map(|run| run.0.start);
+            first.and_then(|first| order.iter().position(|&other| other == first)).unwrap_or(0)
+        };
+        Ok(Box::new(GatedMorselizer { inner, gate: Arc::clone(&ranked.gate), rank: Box::new(rank) }))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.inner.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        // Called when a partition opens: the gate stays.
+        Arc::new(Self { inner: self.inner.with_batch_size(batch_size), ..self.clone() })
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.inner.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.inner.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.inner.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        "odp"
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, ", {}, open_batch_limit={}", self.scan.summary, self.scan.open_batch_limit)?;
+            }
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "{}", self.scan.summary)?;
+            }
+        }
+        self.inner.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        true
+    }
+
+    /// Merges contiguous batches down to the partition limit, in order, and freezes the result: the declared
+    /// output partitioning keeps siblings from taking each other's files.
+    fn repartitioned(
+        &self,
+        _target_partitions: usize,
+        _repartition_file_min_size: usize,
+        _output_ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> Result<Option<FileScanConfig>> {
+        let mut merged = config.clone();
+        if let Some(limit) = self.scan.partition_limit
+            && self.scan.kept.len() > limit
+            && config.file_groups.len() == self.scan.kept.len()
+        {
+            merged.file_groups =
+                self.balanced_groups(limit).into_iter().map(|group| self.file_group(group)).collect();
+        }
+        merged.output_partitioning = Some(Partitioning::UnknownPartitioning(merged.file_groups.len()));
+        Ok(Some(merged))
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        // The reader sees each filter's conjuncts, boxes of areas included, as one expression: its answer is then
+        // one per filter.
+        let schema = self.table_schema().table_schema();
+        let expanded: Vec<Vec<_>> = filters.iter().map(expand).collect();
+        let lengths: Vec<usize> = expanded.iter().map(Vec::len).collect();
+        // What is safe to prune by depends on all conjuncts together, those pushed earlier included.
+        let earlier: Vec<_> = self.inner.filter().into_iter().collect();
+        let earlier_len = earlier.iter().map(|e| datafusion::physical_expr::split_conjunction(e).len()).sum();
+        let all: Vec<_> = earlier.into_iter().chain(expanded.into_iter().flatten()).collect();
+        let mut safe = hide_unsafe(&all, schema).into_iter().skip(earlier_len);
+        let rewritten: Vec<_> = lengths
+            .into_iter()
+            .map(|length| conjunction(safe.by_ref().take(length).collect::<Vec<_>>()))
+            .collect();
+        let pushed = self.inner.try_pushdown_filters(rewritten, config)?;
+        Ok(FilterPushdownPropagation {
+            filters: pushed.filters,
+            updated_node: pushed.updated_node.map(|inner| self.around(inner)),
+        })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        eq_properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        Ok(match self.inner.try_pushdown_sort(order, eq_properties)? {
+            SortOrderPushdownResult::Exact { inner } => {
+                SortOrderPushdownResult::Exact { inner: self.around(inner) }
+            }
+            SortOrderPushdownResult::Inexact { inner } => {
+                SortOrderPushdownResult::Inexact { inner: self.around(inner) }
+            }
+            SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
+        })
+    }
+
+    fn try_reverse_output(
+        &self,
+        order: &[PhysicalSortExpr],
+        eq_properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        self.try_pushdown_sort(order, eq_properties)
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.inner.reorder_files(files)
+    }
+
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
+        Ok(self.inner.try_pushdown_projection(projection)?.map(|inner| self.around(inner)))
+    }
+
+    #[expect(deprecated, reason = "every method of the trait is passed on")]
+    fn with_schema_adapter_factory(
+        &self,
+        factory: Arc<dyn datafusion::datasource::schema_adapter::SchemaAdapterFactory>,
+    ) -> Result<Arc<dyn FileSource>> {
+        Ok(self.around(self.inner.with_schema_adapter_factory(factory)?))
+    }
+
+    #[expect(deprecated, reason = "every method of the trait is passed on")]
+    fn schema_adapter_factory(
+        &self,
+    ) -> Option<Arc<dyn datafusion::datasource::schema_adapter::SchemaAdapterFactory>> {
+        self.inner.schema_adapter_factory()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.inner.apply_expressions(f)
+    }
+}

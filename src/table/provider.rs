@@ -1,0 +1,303 @@
+//! [`OdpTableProvider`]: a dataset as a DataFusion table.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Constraints, DFSchema, Result, plan_err};
+use datafusion::datasource::TableType;
+use datafusion::datasource::create_ordering;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{Expr, SortExpr, TableProviderFilterPushDown, Volatility};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+
+use crate::dataset::DatasetSnapshot;
+use crate::discover::{DeclaredPartition, Request, open_snapshot};
+use crate::error::OdpError;
+use crate::options::{BatchUnit, OdpOptions, TableOptions};
+use crate::scan::{BatchPruner, ScanRequest, is_partition_predicate, plan_scan};
+
+/// A dataset of Parquet files as a table of ordered batches.
+///
+/// Its scan has one partition per batch, in `batch_index` order; its statistics are exact without reading data.
+/// The files are those found at opening: a file that is replaced afterwards makes queries fail, never mix.
+///
+/// ```
+/// # use datafusion::prelude::SessionContext;
+/// # use datafusion_odp::OdpTableProvider;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::error::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().to_str().unwrap_or_default();
+/// let ctx = SessionContext::new();
+/// datafusion_odp::register(&ctx)?;
+/// # ctx.sql("SELECT * FROM generate_series(1, 1000) AS t(depth)").await?
+/// #     .write_parquet(&format!("{path}/a.parquet"), Default::default(), None).await?;
+/// let table = OdpTableProvider::open(&ctx, path).await?;
+/// assert_eq!(table.snapshot().num_rows(), 1000);
+/// ctx.register_table("obs", std::sync::Arc::new(table))?;
+/// let rows = ctx.sql("SELECT count(*) FROM obs WHERE depth > 900").await?.collect().await?;
+/// # assert_eq!(rows[0].column(0).as_ref(), &datafusion::arrow::array::Int64Array::from(vec![100]) as &dyn datafusion::arrow::array::Array);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OdpTableProvider {
+    snapshot: Arc<DatasetSnapshot>,
+    /// Orders that the user declared.
+    declared_order: Vec<Vec<SortExpr>>,
+    constraints: Constraints,
+    definition: Option<String>,
+}
+
+impl Debug for OdpTableProvider {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OdpTableProvider")
+            .field("location", &self.snapshot.location())
+            .field("batches", &self.snapshot.num_batches())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens an [`OdpTableProvider`] with options.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct OdpTableBuilder {
+    request: Request,
+    declared_order: Vec<Vec<SortExpr>>,
+    constraints: Constraints,
+    definition: Option<String>,
+}
+
+impl OdpTableBuilder {
+    /// Adds a location to read, in the same object store as the others; files of all locations are one dataset,
+    /// location after location.
+    pub fn with_location(mut self, location: impl Into<String>) -> Self {
+        self.request.locations.push(location.into());
+        self
+    }
+
+    /// How rows are cut into batches; by default one batch per row group.
+    pub fn with_batch_unit(mut self, unit: BatchUnit) -> Self {
+        self.request.options.batch_unit = unit;
+        self
+    }
+
+    /// All table options at once, as `OPTIONS (…)` gives them.
+    pub fn with_options(mut self, options: TableOptions) -> Self {
+        self.request.options = options;
+        self
+    }
+
+    /// Names the partition columns in the order of the path segments; without a type it is inferred. Without this,
+    /// every `key=value` segment is a column.
+    pub fn with_partition_columns(
+        mut self,
+        columns: impl IntoIterator<Item = (String, Option<DataType>)>,
+    ) -> Self {
+        let columns = columns.into_iter().map(|(name, data_type)| DeclaredPartition { name, data_type });
+        self.request.partitions = Some(columns.collect());
+        self
+    }
+
+    /// The columns of the files, instead of the union of their schemas; values are cast, missing columns are NULL.
+    pub fn with_schema(mut self, schema: SchemaRef) -> Self {
+        self.request.schema = Some(schema);
+        self
+    }
+
+    /// Declares that every batch is in this order. Not verified row by row: a wrong declaration gives wrong answers.
+    pub fn with_order(mut self, order: Vec<SortExpr>) -> Self {
+        self.declared_order.push(order);
+        self
+    }
+
+    pub(crate) fn with_constraints(mut self, constraints: Constraints) -> Self {
+        self.constraints = constraints;
+        self
+    }
+
+    pub(crate) fn with_definition(mut self, definition: Option<String>) -> Self {
+        self.definition = definition;
+        self
+    }
+
+    /// Lists the files and reads their footers.
+    ///
+    /// # Errors
+    /// [`OdpError::EmptyDataset`] if there is nothing to read, [`OdpError::Storage`] if the store fails,
+    /// [`OdpError::InvalidData`] for a file that breaks its format, [`OdpError::SchemaMismatch`] for files that do
+    /// not fit together.
+    pub async fn open(self, ctx: &SessionContext) -> Result<OdpTableProvider, OdpError> {
+        let state = ctx.state();
+        self.open_in(&state).await
+    }
+
+    pub(crate) async fn open_in(self, state: &dyn Session) -> Result<OdpTableProvider, OdpError> {
+        let snapshot = Arc::new(open_snapshot(state, self.request).await?);
+        Ok(OdpTableProvider {
+            snapshot,
+            declared_order: self.declared_order,
+            constraints: self.constraints,
+            definition: self.definition,
+        })
+    }
+}
+
+impl OdpTableProvider {
+    /// Opens the dataset at a URL of a registered object store, or at a local path: a directory or one file.
+    ///
+    /// # Errors
+    /// See [`OdpTableBuilder::open`].
+    pub async fn open(ctx: &SessionContext, location: impl Into<String>) -> Result<Self, OdpError> {
+        Self::builder(location).open(ctx).await
+    }
+
+    /// Starts to open the dataset at `location`.
+    pub fn builder(location: impl Into<String>) -> OdpTableBuilder {
+        OdpTableBuilder {
+            request: Request {
+                locations: vec![location.into()],
+                options: TableOptions::default(),
+                partitions: None,
+                schema: None,
+            },
+            declared_order: Vec::new(),
+            constraints: Constraints::default(),
+            definition: None,
+        }
+    }
+
+    /// The batches and files of the dataset, as they were when it was opened.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<DatasetSnapshot> {
+        &self.snapshot
+    }
+
+    /// The rows of the batch at `batch_index`, all columns, in order; reads nothing else.
+    ///
+    /// # Errors
+    /// A planning error past the last batch; the stream gives [`OdpError::Changed`] if the file is not the one
+    /// that was opened.
+    pub fn batch(&self, ctx: &SessionContext, batch_index: usize) -> Result<SendableRecordBatchStream> {
+        let batches = self.snapshot.num_batches();
+        if batch_index >= batches {
+            return plan_err!("batch {batch_index} does not exist: the dataset has {batches} batches");
+        }
+        let state = ctx.state();
+        let mut pruner = BatchPruner::new(&self.snapshot);
+        pruner.keep_only(batch_index);
+        let kept = pruner.finish();
+        let request = ScanRequest { kept, projection: None, limit: None, ordering: vec![] };
+        plan_scan(&state, &self.snapshot, request)?.execute(0, ctx.task_ctx())
+    }
+
+    /// The orders that each batch is in: what the user declared, else what the files declare.
+    fn orders(&self) -> Vec<Vec<SortExpr>> {
+        match self.declared_order.is_empty() {
+            false => self.declared_order.clone(),
+            true => Some(self.snapshot.sorting().to_vec()).into_iter().filter(|o| !o.is_empty()).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for OdpTableProvider {
+    fn schema(&self) -> SchemaRef {
+        self.snapshot.schema()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        self.definition.as_deref()
+    }
+
+    fn statistics(&self) -> Option<datafusion::common::Statistics> {
+        Some(self.snapshot.statistics().as_ref().clone())
+    }
+
+    /// Exact for filters over partition columns alone; all others are applied again above the scan, or inside the
+    /// Parquet decoder.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let partitions = self.snapshot.table_schema().table_partition_cols();
+        Ok(filters
+            .iter()
+            .map(|filter| {
+                let columns = filter.column_refs();
+                let is_exact = !columns.is_empty()
+                    && columns.iter().all(|column| partitions.iter().any(|f| f.name() == column.name()))
+                    && is_evaluable(filter);
+                match is_exact {
+                    true => TableProviderFilterPushDown::Exact,
+                    false => TableProviderFilterPushDown::Inexact,
+                }
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
+        let (mut exact, mut inexact) = (Vec::new(), Vec::new());
+        for filter in filters {
+            let predicate = state.create_physical_expr(filter.clone(), &df_schema)?;
+            match is_evaluable(filter) && is_partition_predicate(&predicate, &self.snapshot) {
+                true => exact.push(predicate),
+                false => inexact.push(predicate),
+            }
+        }
+        let mut pruner = BatchPruner::new(&self.snapshot);
+        for predicate in &exact {
+            pruner.prune_partitions(predicate)?;
+        }
+        if OdpOptions::of(state.config_options()).pruning && !inexact.is_empty() {
+            pruner.prune_predicates(&inexact);
+        }
+        let limit = limit.filter(|_| inexact.is_empty());
+        if let Some(limit) = limit {
+            pruner.prune_limit(limit);
+        }
+        let kept = pruner.finish();
+        if kept.indices.is_empty() {
+            let schema = match projection {
+                Some(columns) => Arc::new(schema.project(columns)?),
+                None => schema,
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let ordering = create_ordering(&schema, &self.orders())?;
+        plan_scan(state, &self.snapshot, ScanRequest { kept, projection, limit, ordering })
+    }
+}
+
+/// Whether the filter can be evaluated on its own: no subquery, nothing volatile.
+fn is_evaluable(filter: &Expr) -> bool {
+    let mut evaluable = true;
+    let visited = filter.apply(|node| {
+        let is_stable = match node {
+            Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::OuterReferenceColumn(..) => false,
+            _ => true,
+        };
+        evaluable &= is_stable;
+        Ok(if is_stable { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    visited.is_ok() && evaluable
+}
