@@ -1,0 +1,6 @@
+//! Rust tests that use only the public API, in one binary: linking DataFusion costs more than the tests.
+
+mod cli;
+mod equivalence;
+mod layering;
+mod scan;
