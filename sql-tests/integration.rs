@@ -2,5 +2,6 @@
 
 mod cli;
 mod equivalence;
+mod fixtures;
 mod layering;
 mod scan;
