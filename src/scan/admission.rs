@@ -35,6 +35,8 @@ struct State {
     open: usize,
     /// Until this many runs wait, nobody is admitted: the best of them is to be first.
     awaited: usize,
+    /// The first holder goes alone until its consumer comes back for more.
+    is_trial: bool,
     arrivals: u64,
     waiting: BinaryHeap<Reverse<Waiter>>,
 }
@@ -67,12 +69,28 @@ impl Ord for Waiter {
 }
 
 impl Gate {
-    /// A gate for `limit` holders, which admits nobody before `awaited` runs wait (or a stall).
-    pub(crate) fn new(limit: usize, awaited: usize, metrics: ScanMetrics) -> Self {
-        let limit = limit.max(1);
-        let state =
-            State { limit, base_limit: limit, open: 0, awaited, arrivals: 0, waiting: BinaryHeap::new() };
+    /// A gate for `limit` holders, first come, first served.
+    pub(crate) fn new(limit: usize, metrics: ScanMetrics) -> Self {
+        let base_limit = limit.max(1);
+        let state = State {
+            limit: base_limit,
+            base_limit,
+            open: 0,
+            awaited: 0,
+            is_trial: false,
+            arrivals: 0,
+            waiting: BinaryHeap::new(),
+        };
         Self { state: Mutex::new(state), progress: AtomicU64::new(0), metrics }
+    }
+
+    /// A gate for `limit` holders that looks for the best first: it admits nobody before `awaited` runs wait, then the
+    /// best of them alone. When its first rows have been consumed, they may have excluded most of the others.
+    pub(crate) fn best_first(limit: usize, awaited: usize, metrics: ScanMetrics) -> Self {
+        let mut gate = Self::new(limit, metrics);
+        let state = gate.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (state.awaited, state.is_trial, state.limit) = (awaited, true, 1);
+        gate
     }
 
     /// Waits for a place. The permit gives it back when dropped; so does dropping the future.
@@ -113,6 +131,8 @@ impl Gate {
         self.note_progress();
         if state.awaited > 0 {
             state.awaited = 0;
+        } else if state.is_trial {
+            self.end_trial(&mut state);
         } else if state.open >= state.limit {
             state.limit = state.limit.saturating_mul(2);
             self.metrics.gate_lends.add(1);
@@ -137,9 +157,25 @@ impl Gate {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A holder's consumer has come back after its first rows.
+    fn note_consumed(&self) {
+        let mut state = self.lock();
+        if state.is_trial {
+            self.end_trial(&mut state);
+            self.admit_waiting(&mut state);
+        }
+    }
+
+    fn end_trial(&self, state: &mut State) {
+        (state.is_trial, state.limit) = (false, state.base_limit);
+    }
+
     fn release(&self) {
         self.note_progress();
         let mut state = self.lock();
+        if state.is_trial {
+            self.end_trial(&mut state);
+        }
         state.open = state.open.saturating_sub(1);
         // What was lent is taken back as holders end.
         state.limit = state.limit.min(state.open.max(state.base_limit));
@@ -180,6 +216,11 @@ impl Permit {
     pub(crate) fn note_progress(&self) {
         self.gate.note_progress();
     }
+
+    /// The holder's consumer has come back after its first rows.
+    pub(crate) fn note_consumed(&self) {
+        self.gate.note_consumed();
+    }
 }
 
 impl Drop for Permit {
@@ -195,14 +236,17 @@ mod tests {
     use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
     use futures::FutureExt;
 
-    fn gate(limit: usize, awaited: usize) -> Arc<Gate> {
-        let metrics = ScanMetrics::register(&ExecutionPlanMetricsSet::new(), &PruningSummary::default());
-        Arc::new(Gate::new(limit, awaited, metrics))
+    fn metrics() -> ScanMetrics {
+        ScanMetrics::register(&ExecutionPlanMetricsSet::new(), &PruningSummary::default())
+    }
+
+    fn gate(limit: usize) -> Arc<Gate> {
+        Arc::new(Gate::new(limit, metrics()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn holders_are_bounded_and_the_lowest_rank_is_next() {
-        let gate = gate(1, 0);
+        let gate = gate(1);
         let first = Arc::clone(&gate).acquire(9).await;
         let mut third = Box::pin(Arc::clone(&gate).acquire(3));
         let mut second = Box::pin(Arc::clone(&gate).acquire(2));
@@ -215,19 +259,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_best_of_the_awaited_is_first() {
-        let gate = gate(1, 2);
+    async fn the_best_of_the_awaited_is_first_and_alone_until_consumed() {
+        let gate = Arc::new(Gate::best_first(4, 3, metrics()));
+        let mut worst = Box::pin(Arc::clone(&gate).acquire(9));
         let mut worse = Box::pin(Arc::clone(&gate).acquire(5));
+        assert!(worst.as_mut().now_or_never().is_none());
         assert!(worse.as_mut().now_or_never().is_none());
-        let best = Arc::clone(&gate).acquire(1).await;
+        let best = Arc::clone(&gate).acquire(1).now_or_never().unwrap();
         assert!(worse.as_mut().now_or_never().is_none());
-        drop(best);
-        worse.await;
+        best.note_consumed();
+        let _worse = worse.now_or_never().unwrap();
+        let _worst = worst.now_or_never().unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stall_lends_until_all_are_open_and_takes_back() {
-        let gate = gate(2, 0);
+        let gate = gate(2);
         let mut held = Vec::new();
         for rank in 0..100 {
             held.push(Arc::clone(&gate).acquire(rank).await);
@@ -240,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_that_is_dropped_leaves_no_hole() {
-        let gate = gate(1, 0);
+        let gate = gate(1);
         let first = Arc::clone(&gate).acquire(0).await;
         let mut gone = Box::pin(Arc::clone(&gate).acquire(1));
         assert!(gone.as_mut().now_or_never().is_none());

@@ -130,7 +130,7 @@ impl Morsel for HeldMorsel {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { inner, held } = *self;
         match held.guard(|| Ok(inner.into_stream())) {
-            Ok(inner) => HeldStream { inner: Some(inner), held }.boxed(),
+            Ok(inner) => HeldStream { inner: Some(inner), held, has_produced: false }.boxed(),
             Err(error) => futures::stream::once(async { Err(error) }).boxed(),
         }
     }
@@ -141,20 +141,27 @@ struct HeldStream {
     /// `None` after an error.
     inner: Option<BoxStream<'static, Result<RecordBatch>>>,
     held: Held,
+    /// Rows were given out, and the consumer has not come back yet.
+    has_produced: bool,
 }
 
 impl Stream for HeldStream {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { inner, held } = &mut *self;
+        let Self { inner, held, has_produced } = &mut *self;
         let Some(stream) = inner else { return Poll::Ready(None) };
+        if *has_produced {
+            *has_produced = false;
+            held.0.permit.note_consumed();
+        }
         let polled = match held.guard(|| Ok(stream.poll_next_unpin(cx))) {
             Ok(polled) => polled,
             Err(error) => Poll::Ready(Some(Err(error))),
         };
         if polled.is_ready() {
             held.0.permit.note_progress();
+            *has_produced = true;
         }
         if matches!(polled, Poll::Ready(Some(Err(_)))) {
             *inner = None;

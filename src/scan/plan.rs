@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::config::TableParquetOptions;
+use datafusion::config::{ParquetOptions, TableParquetOptions};
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
@@ -59,6 +59,7 @@ pub(crate) fn plan_scan(
             summary,
             partition_limit,
             open_batch_limit: options.open_batch_limit(target_partitions),
+            pushdown_filters: options.pushdown_filters || parquet_config(state).pushdown_filters,
         },
     );
     let config: FileScanConfig =
@@ -89,14 +90,19 @@ fn parquet_source(
         cache: runtime.cache_manager.get_file_metadata_cache(),
         is_local: url.as_str().starts_with("file:"),
     };
-    let mut parquet = TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
+    let mut parquet = TableParquetOptions { global: parquet_config(state).clone(), ..Default::default() };
     parquet.global.pruning &= options.pruning;
     parquet.global.enable_page_index &= options.pruning;
     parquet.global.bloom_filter_on_read &= options.pruning;
-    parquet.global.pushdown_filters |= options.pushdown_filters;
+    // Decided for each filter when it is pushed down.
+    parquet.global.pushdown_filters = false;
     Ok(Arc::new(
         ParquetSource::new(snapshot.table_schema().clone())
             .with_table_parquet_options(parquet)
             .with_parquet_file_reader_factory(Arc::new(factory)),
     ))
+}
+
+fn parquet_config(state: &dyn Session) -> &ParquetOptions {
+    &state.config_options().execution.parquet
 }

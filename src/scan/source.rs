@@ -1,5 +1,6 @@
 //! The file source of a scan: DataFusion's Parquet source, with batches for partitions.
 
+use std::collections::HashSet;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -8,12 +9,14 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, not_impl_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::object_store::ObjectStore;
+use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
-    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
+    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction, split_conjunction,
 };
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -50,6 +53,8 @@ pub(crate) struct ScanShape {
     /// Merge to this many partitions; `None` = never.
     pub(crate) partition_limit: Option<usize>,
     pub(crate) open_batch_limit: usize,
+    /// Filters may be evaluated inside the decoder.
+    pub(crate) pushdown_filters: bool,
 }
 
 /// The first batch of a [`PartitionedFile`] and the one past its last: tells runs apart at the gate.
@@ -77,6 +82,25 @@ impl OdpSource {
         Arc::new(Self { inner, scan: Arc::clone(&self.scan), gate: Arc::default() })
     }
 
+    /// Evaluating a filter inside the decoder saves decoding other columns for rows that do not match; where the
+    /// scan gives no other columns it only costs. The filter then prunes, and a FilterExec above evaluates it.
+    fn with_row_filter_where_it_pays(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn FileSource> {
+        let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else { return Arc::clone(&self.inner) };
+        let filtered: HashSet<usize> =
+            filters.iter().chain(parquet.predicate()).flat_map(collect_columns).map(|c| c.index()).collect();
+        let file_columns = self.inner.table_schema().file_schema().fields().len();
+        let saves_columns = self.inner.projection().is_none_or(|projection| {
+            let given = projection.iter().flat_map(|given| collect_columns(&given.expr));
+            given.map(|column| column.index()).any(|i| i < file_columns && !filtered.contains(&i))
+        });
+        // Once the decoder evaluates a filter, nobody else does: it stays so.
+        let was_on = parquet.table_parquet_options().global.pushdown_filters;
+        match self.scan.pushdown_filters && saves_columns && !was_on {
+            true => Arc::new(parquet.clone().with_pushdown_filters(true)),
+            false => Arc::clone(&self.inner),
+        }
+    }
+
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
         self.gate.get_or_init(|| {
             let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
@@ -86,10 +110,12 @@ impl OdpSource {
             let planned: Vec<usize> = files.iter().map(first).collect();
             let wanted: Vec<usize> = self.inner.reorder_files(files).iter().map(first).collect();
             let is_ranked = planned != wanted;
-            // With an order of its own, the best run is to be first: hear all partitions before admitting one.
-            let awaited = if is_ranked { config.file_groups.len() } else { 0 };
-            let gate = Arc::new(Gate::new(self.scan.open_batch_limit, awaited, metrics.clone()));
-            RankedGate { gate, order: if is_ranked { wanted.into() } else { Arc::default() }, metrics }
+            let limit = self.scan.open_batch_limit;
+            let (gate, order) = match is_ranked {
+                true => (Gate::best_first(limit, config.file_groups.len(), metrics.clone()), wanted.into()),
+                false => (Gate::new(limit, metrics.clone()), Arc::default()),
+            };
+            RankedGate { gate: Arc::new(gate), order, metrics }
         })
     }
 
@@ -138,6 +164,21 @@ impl OdpSource {
             None => FileGroup::new(files),
         }
     }
+}
+
+/// `source` with the filters that grow while the query runs (TopK, hash joins) before all others: they soon let few
+/// rows through, and the columns of later filters are decoded for those rows only.
+fn dynamic_filters_first(source: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+    let Some(parquet) = source.downcast_ref::<ParquetSource>() else { return source };
+    let Some(predicate) = parquet.predicate() else { return source };
+    let is_dynamic =
+        |conjunct: &&Arc<dyn PhysicalExpr>| DynamicFilterTracking::classify(conjunct).contains_dynamic_filter();
+    let (dynamic, fixed): (Vec<_>, Vec<_>) = split_conjunction(predicate).into_iter().partition(is_dynamic);
+    if dynamic.is_empty() {
+        return source;
+    }
+    let reordered = conjunction(dynamic.into_iter().chain(fixed).cloned());
+    Arc::new(parquet.with_predicate(reordered))
 }
 
 /// What to open for the contiguous batches in `run`, all of one file.
@@ -262,17 +303,18 @@ impl FileSource for OdpSource {
         let lengths: Vec<usize> = expanded.iter().map(Vec::len).collect();
         // What is safe to prune by depends on all conjuncts together, those pushed earlier included.
         let earlier: Vec<_> = self.inner.filter().into_iter().collect();
-        let earlier_len = earlier.iter().map(|e| datafusion::physical_expr::split_conjunction(e).len()).sum();
+        let earlier_len = earlier.iter().map(|e| split_conjunction(e).len()).sum();
         let all: Vec<_> = earlier.into_iter().chain(expanded.into_iter().flatten()).collect();
         let mut safe = hide_unsafe(&all, schema).into_iter().skip(earlier_len);
         let rewritten: Vec<_> = lengths
             .into_iter()
             .map(|length| conjunction(safe.by_ref().take(length).collect::<Vec<_>>()))
             .collect();
-        let pushed = self.inner.try_pushdown_filters(rewritten, config)?;
+        let inner = self.with_row_filter_where_it_pays(&filters);
+        let pushed = inner.try_pushdown_filters(rewritten, config)?;
         Ok(FilterPushdownPropagation {
             filters: pushed.filters,
-            updated_node: pushed.updated_node.map(|inner| self.around(inner)),
+            updated_node: pushed.updated_node.map(|inner| self.around(dynamic_filters_first(inner))),
         })
     }
 
