@@ -69,7 +69,11 @@ fn predicate(random: &mut StdRng, depth: u32) -> String {
         7 => format!("i + 1 {op} {}", random.random_range(-60..60)),
         8 => format!("s {op} {text}"),
         9 => format!("s LIKE {}", ["'a%'", "'%1'", "'x%'", "'ø_'"][random.random_range(0..4)]),
-        10 => format!("{} IS {} NULL", ["f", "i", "s", "lat"][random.random_range(0..4)], ["", "NOT"][random.random_range(0..2)]),
+        10 => format!(
+            "{} IS {} NULL",
+            ["f", "i", "s", "lat"][random.random_range(0..4)],
+            ["", "NOT"][random.random_range(0..2)]
+        ),
         11 => ["b", "NOT b", "b IS NOT TRUE"][random.random_range(0..3)].into(),
         12 => format!("id {op} {}", random.random_range(0..2000)),
         13 => format!("st_within(st_point(lon, lat), '{}')", polygon(random)),

@@ -13,10 +13,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// A session with everything registered, and `settings` as `SET` would take them.
-pub fn session(target_partitions: usize, settings: &[(&str, &str)]) -> Result<SessionContext> {
+pub(crate) fn session(target_partitions: usize, settings: &[(&str, &str)]) -> Result<SessionContext> {
     let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(target_partitions));
     datafusion_odp::register(&ctx)?;
     for (key, value) in settings {
@@ -26,12 +26,12 @@ pub fn session(target_partitions: usize, settings: &[(&str, &str)]) -> Result<Se
 }
 
 /// Writes `rows` to `path`, `row_group` rows a row group.
-pub fn write(path: &Path, rows: &RecordBatch, row_group: usize) -> Result<()> {
+pub(crate) fn write(path: &Path, rows: &RecordBatch, row_group: usize) -> Result<()> {
     write_with(path, rows, WriterProperties::builder().set_max_row_group_row_count(Some(row_group)).build())
 }
 
 /// Writes `rows` to `path` with the given properties.
-pub fn write_with(path: &Path, rows: &RecordBatch, properties: WriterProperties) -> Result<()> {
+pub(crate) fn write_with(path: &Path, rows: &RecordBatch, properties: WriterProperties) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -42,7 +42,7 @@ pub fn write_with(path: &Path, rows: &RecordBatch, properties: WriterProperties)
 }
 
 /// `id` ascending from `first`, `station` of 7, `depth` and `temperature` random, `time` ascending.
-pub fn observations(first: i64, rows: usize, seed: u64) -> Result<RecordBatch> {
+pub(crate) fn observations(first: i64, rows: usize, seed: u64) -> Result<RecordBatch> {
     let mut random = StdRng::seed_from_u64(seed);
     let ids: Vec<i64> = (first..).take(rows).collect();
     let stations: StringArray = ids.iter().map(|id| Some(format!("s{}", id % 7))).collect();
@@ -59,7 +59,7 @@ pub fn observations(first: i64, rows: usize, seed: u64) -> Result<RecordBatch> {
 }
 
 /// `files` files of `row_groups` row groups of `rows` rows, `id` ascending through all of them.
-pub fn write_observations(dir: &Path, files: usize, row_groups: usize, rows: usize) -> Result<()> {
+pub(crate) fn write_observations(dir: &Path, files: usize, row_groups: usize, rows: usize) -> Result<()> {
     for file in 0..files {
         let first = i64::try_from(file * row_groups * rows)?;
         let data = observations(first, row_groups * rows, file as u64)?;
@@ -69,8 +69,9 @@ pub fn write_observations(dir: &Path, files: usize, row_groups: usize, rows: usi
 }
 
 /// Rows full of what breaks pruning: NaN, infinities, both zeros, NULLs, empty and long text, constant runs.
-pub fn hostile(first: i64, rows: usize, random: &mut StdRng) -> Result<RecordBatch> {
-    let base: f64 = random.random_range(-50.0..50.0);
+pub(crate) fn hostile(first: i64, rows: usize, random: &mut StdRng) -> Result<RecordBatch> {
+    let center: i32 = random.random_range(-50..50);
+    let base = f64::from(center);
     let all_null = random.random_bool(0.15);
     let constant = random.random_bool(0.2);
     let mut floats = Vec::with_capacity(rows);
@@ -90,13 +91,17 @@ pub fn hostile(first: i64, rows: usize, random: &mut StdRng) -> Result<RecordBat
         };
         zeros.push([Some(-0.0), Some(0.0), Some(-1.0), Some(1.0), None][random.random_range(0..5)]);
         floats.push(if constant { Some(base.round()) } else { float });
-        let int = random.random_bool(0.9).then(|| (base as i64) + random.random_range(-5..5));
+        let int = random.random_bool(0.9).then(|| i64::from(center + random.random_range(-5..5)));
         ints.push(if all_null { None } else { int });
         texts.push(match random.random_range(0..10) {
             0 => None,
             1 => Some(String::new()),
             2 => Some("x".repeat(100)),
-            _ => Some(format!("{}{}", ["a", "b", "ø", "zz"][random.random_range(0..4)], random.random_range(0..20))),
+            _ => Some(format!(
+                "{}{}",
+                ["a", "b", "ø", "zz"][random.random_range(0..4)],
+                random.random_range(0..20)
+            )),
         });
         flags.push(random.random_bool(0.8).then(|| random.random_bool(0.5)));
         lons.push(random.random_bool(0.97).then(|| base + random.random_range(-10.0..10.0)));
@@ -119,7 +124,7 @@ pub fn hostile(first: i64, rows: usize, random: &mut StdRng) -> Result<RecordBat
 }
 
 /// Writer settings at random: small pages, cut or missing statistics.
-pub fn random_properties(random: &mut StdRng) -> WriterProperties {
+pub(crate) fn random_properties(random: &mut StdRng) -> WriterProperties {
     let statistics = match random.random_range(0..6) {
         0 => EnabledStatistics::None,
         1 => EnabledStatistics::Chunk,

@@ -1,1 +1,440 @@
-//! Placeholder until the tests below.
+//! The scan through the public API: partitions, statistics, order, memory, changed files, metrics.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::catalog::TableProvider;
+use datafusion::common::stats::Precision;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::object_store::memory::InMemory;
+use datafusion::object_store::path::Path as StorePath;
+use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect, displayable};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider};
+use futures::TryStreamExt;
+
+use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
+
+fn text(path: &Path) -> Result<&str> {
+    Ok(path.to_str().ok_or("path is not UTF-8")?)
+}
+
+fn ids(batches: &[RecordBatch]) -> Vec<i64> {
+    let column = |batch: &RecordBatch| -> Vec<i64> {
+        batch
+            .column_by_name("id")
+            .map(|ids| ids.as_primitive::<Int64Type>().values().to_vec())
+            .unwrap_or_default()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+/// A session, with table `t` of `files` × `row_groups` batches of `rows` rows, `id` ascending.
+async fn with_table(
+    dir: &Path,
+    (files, row_groups, rows): (usize, usize, usize),
+    settings: &[(&str, &str)],
+) -> Result<SessionContext> {
+    write_observations(dir, files, row_groups, rows)?;
+    let ctx = session(4, settings)?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir)?).await?))?;
+    Ok(ctx)
+}
+
+async fn plan(ctx: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(ctx.sql(sql).await?.create_physical_plan().await?)
+}
+
+fn shown(plan: &Arc<dyn ExecutionPlan>) -> String {
+    displayable(plan.as_ref()).indent(false).to_string()
+}
+
+/// The sum of a metric over all operators of an executed plan.
+fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
+    let own =
+        plan.metrics().and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |value| value.as_usize());
+    own + plan.children().into_iter().map(|child| metric(child, name)).sum::<usize>()
+}
+
+/// Runs `sql`; gives its rows and the executed plan.
+async fn run(ctx: &SessionContext, sql: &str) -> Result<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
+    let plan = plan(ctx, sql).await?;
+    let rows = collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+    Ok((rows, plan))
+}
+
+#[tokio::test]
+async fn partition_i_of_a_scan_is_batch_i_whoever_is_polled_first() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (5, 20, 30), &[]).await?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let plan = table.scan(&ctx.state(), None, &[], None).await?;
+    assert_eq!(plan.output_partitioning().partition_count(), 100);
+    // All partitions at once, the last first: no partition may take what belongs to another.
+    let streams = (0..100).rev().map(|i| Ok((i, plan.execute(i, ctx.task_ctx())?)));
+    let streams = streams.collect::<Result<Vec<_>>>()?;
+    for (i, stream) in streams {
+        let rows: Vec<RecordBatch> = stream.try_collect().await?;
+        let first = i64::try_from(i * 30)?;
+        assert_eq!(ids(&rows), (first..first + 30).collect::<Vec<_>>(), "batch {i}");
+        let single: Vec<RecordBatch> = table.batch(&ctx, i)?.try_collect().await?;
+        assert_eq!(ids(&single), ids(&rows));
+    }
+    assert!(table.batch(&ctx, 100).is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn cut_and_merged_batches_cover_every_row_once_in_order() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 3, 4, 25)?;
+    let ctx = session(2, &[("odp.max_partitions", "0")])?;
+    for (unit, expected) in [
+        (BatchUnit::Rows(1), 300),
+        (BatchUnit::Rows(7), 48),
+        (BatchUnit::Rows(50), 6),
+        (BatchUnit::Rows(1000), 3),
+        (BatchUnit::File, 3),
+    ] {
+        let builder = OdpTableProvider::builder(text(dir.path())?).with_batch_unit(unit);
+        let table = builder.open(&ctx).await?;
+        assert_eq!(table.snapshot().num_batches(), expected, "{unit:?}");
+        let mut all = Vec::new();
+        for (i, batch) in table.snapshot().batches().iter().enumerate() {
+            let rows: Vec<RecordBatch> = table.batch(&ctx, i)?.try_collect().await?;
+            let rows = ids(&rows);
+            assert_eq!(rows.len() as u64, batch.rows, "{unit:?} batch {i}");
+            all.extend(rows);
+        }
+        assert_eq!(all, (0..300).collect::<Vec<_>>(), "{unit:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn counts_and_bounds_come_from_metadata_and_float_bounds_do_not() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (2, 5, 100), &[]).await?;
+    let exact = "SELECT count(*), count(station), min(id), max(id), min(station), max(time) FROM t";
+    let (rows, plan) = run(&ctx, exact).await?;
+    assert!(!shown(&plan).contains("DataSourceExec"), "{}", shown(&plan));
+    assert_eq!(metric(&plan, "bytes_scanned"), 0);
+    assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 1000);
+    assert_eq!(rows[0].column(3).as_primitive::<Int64Type>().value(0), 999);
+    let float = self::plan(&ctx, "SELECT max(temperature) FROM t").await?;
+    assert!(shown(&float).contains("DataSourceExec"), "{}", shown(&float));
+    let statistics = OdpTableProvider::open(&ctx, text(dir.path())?).await?.snapshot().statistics();
+    assert_eq!(statistics.num_rows, Precision::Exact(1000));
+    assert!(matches!(statistics.column_statistics[3].max_value, Precision::Inexact(_)));
+    Ok(())
+}
+
+/// One row group of `values`, another of ones.
+fn write_floats(dir: &Path, values: Vec<f64>) -> Result<()> {
+    let ones = vec![1.0; values.len()];
+    let row_group = values.len();
+    let all: Float64Array = values.into_iter().chain(ones).collect();
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..i64::try_from(all.len())?)) as ArrayRef),
+        ("x", Arc::new(all)),
+    ])?;
+    write(&dir.join("x.parquet"), &rows, row_group)
+}
+
+#[tokio::test]
+async fn nan_is_found_above_every_bound() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_floats(dir.path(), vec![1.0, 0.0, -1.0, f64::NAN])?;
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    for (filter, expected) in [
+        ("x > 2", vec![3]),
+        ("x > 0.5", vec![0, 3, 4, 5, 6, 7]),
+        ("x <> 1", vec![1, 2, 3]),
+        ("NOT (x <= 1)", vec![3]),
+        ("x > 2 OR id = 0", vec![0, 3]),
+        ("x > -5 AND x < 0.5", vec![1, 2]),
+    ] {
+        let (rows, plan) = run(&ctx, &format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await?;
+        assert_eq!(ids(&rows), expected, "{filter}\n{}", shown(&plan));
+    }
+    let (rows, _) = run(&ctx, "SELECT id, x FROM t ORDER BY x DESC, id LIMIT 2").await?;
+    assert_eq!(ids(&rows), [3, 0]);
+    let (rows, _) = run(&ctx, "SELECT id FROM t WHERE x < 5 LIMIT 8").await?;
+    assert_eq!(ids(&rows), [0, 1, 2, 4, 5, 6, 7], "a row group with NaN does not match as a whole");
+    let (_, plan) = run(&ctx, "SELECT id FROM t WHERE x > -5 AND x < 0.5").await?;
+    assert!(shown(&plan).contains("skipped={statistics: 1}"), "a closed range prunes: {}", shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn filters_prune_batches_pages_and_rows() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rows = observations(0, 1000, 0)?;
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(200))
+        .set_data_page_row_count_limit(20)
+        .set_write_batch_size(20)
+        .build();
+    write_with(&dir.path().join("a.parquet"), &rows, properties)?;
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    let (rows, plan) = run(&ctx, "SELECT station FROM t WHERE id >= 430 AND id < 445").await?;
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 15);
+    let shown = shown(&plan);
+    assert!(shown.contains("batches=1 of 5, skipped={statistics: 4}"), "{shown}");
+    assert!(!shown.contains("FilterExec"), "the decoder evaluates the filter: {shown}");
+    assert_eq!(metric(&plan, "batches_pruned_statistics"), 4);
+    assert_eq!(metric(&plan, "rows_pruned_planning"), 800);
+    assert_eq!(metric(&plan, "batches_opened"), 1);
+    assert_eq!(
+        metric(&plan, "pushdown_rows_matched"),
+        2 * 15,
+        "two conjuncts, each true for the rows of the page"
+    );
+    assert!(metric(&plan, "bytes_scanned") < 4000, "{}", metric(&plan, "bytes_scanned"));
+    let off = session(2, &[("odp.pruning", "false")])?;
+    off.register_table("t", Arc::new(OdpTableProvider::open(&off, text(dir.path())?).await?))?;
+    let (rows, plan) = run(&off, "SELECT station FROM t WHERE id >= 430 AND id < 445").await?;
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 15);
+    assert!(self::shown(&plan).contains("batches=5 of 5"), "{}", self::shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_opens_the_first_batches_only() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (2, 50, 10), &[]).await?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM t LIMIT 25").await?;
+    assert_eq!(ids(&rows), (0..25).collect::<Vec<_>>());
+    assert!(shown(&plan).contains("batches=3 of 100, skipped={limit: 97}"), "{}", shown(&plan));
+    let (rows, plan) = run(&ctx, "SELECT id FROM t WHERE depth >= 0 LIMIT 25").await?;
+    assert_eq!(ids(&rows), (0..25).collect::<Vec<_>>(), "{}", shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_leave_in_source_order_and_declared_order_needs_no_sort() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (3, 20, 50), &[]).await?;
+    for sql in ["SELECT * FROM t", "SELECT id, depth + 1 FROM t WHERE temperature < 10 OR station = 's1'"] {
+        let (rows, plan) = run(&ctx, sql).await?;
+        let found = ids(&rows);
+        assert!(found.is_sorted() && found.len() > 100, "{sql}\n{}", shown(&plan));
+        assert!(shown(&plan).contains("OrderedConcatExec"), "{}", shown(&plan));
+    }
+    let sorted = plan(&ctx, "SELECT * FROM t ORDER BY id").await?;
+    assert!(shown(&sorted).contains("SortExec"), "nothing is declared: {}", shown(&sorted));
+
+    let order = vec![datafusion::prelude::col("id").sort(true, false)];
+    let table = OdpTableProvider::builder(text(dir.path())?).with_order(order).open(&ctx).await?;
+    ctx.register_table("ordered", Arc::new(table))?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM ordered WHERE depth > 100 ORDER BY id").await?;
+    let shown = shown(&plan);
+    assert!(shown.contains("OrderedConcatExec") && !shown.contains("Sort"), "{shown}");
+    assert!(ids(&rows).is_sorted() && !rows.is_empty());
+
+    let off = session(4, &[("odp.source_order", "false"), ("odp.ordered_concat", "false")])?;
+    off.register_table("t", Arc::new(OdpTableProvider::open(&off, text(dir.path())?).await?))?;
+    let plain = self::plan(&off, "SELECT * FROM t").await?;
+    assert!(!self::shown(&plain).contains("OrderedConcatExec"), "{}", self::shown(&plain));
+    Ok(())
+}
+
+#[tokio::test]
+async fn overlapping_batches_are_merged_not_concatenated() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 100, 1)?, 50)?;
+    write(&dir.path().join("b.parquet"), &observations(50, 100, 2)?, 50)?;
+    let ctx = session(4, &[])?;
+    let order = vec![datafusion::prelude::col("id").sort(true, false)];
+    let table = OdpTableProvider::builder(text(dir.path())?).with_order(order).open(&ctx).await?;
+    ctx.register_table("t", Arc::new(table))?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM t ORDER BY id").await?;
+    assert!(shown(&plan).contains("SortPreservingMergeExec"), "{}", shown(&plan));
+    assert!(ids(&rows).is_sorted() && ids(&rows).len() == 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx =
+        with_table(dir.path(), (4, 25, 20), &[("odp.max_open_batches", "2"), ("odp.max_partitions", "10")])
+            .await?;
+    let (_, plan) = run(&ctx, "SELECT station, sum(depth) FROM t GROUP BY station").await?;
+    let shown = shown(&plan);
+    assert!(shown.contains("file_groups={10 groups") && shown.contains("open_batch_limit=2"), "{shown}");
+    assert_eq!(metric(&plan, "batches_opened"), 100);
+    let lends = metric(&plan, "gate_lends");
+    assert!(metric(&plan, "peak_open_batches") <= 2 << lends, "{} lends", lends);
+    let strict = session(4, &[("odp.max_partitions", "0")])?;
+    strict.register_table("t", Arc::new(OdpTableProvider::open(&strict, text(dir.path())?).await?))?;
+    let (_, plan) = run(&strict, "SELECT station, sum(depth) FROM t GROUP BY station").await?;
+    assert!(self::shown(&plan).contains("file_groups={100 groups"), "{}", self::shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn dynamic_filters_of_topk_and_joins_skip_row_groups() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (4, 50, 20), &[]).await?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM t ORDER BY time DESC LIMIT 5").await?;
+    assert_eq!(ids(&rows), [3999, 3998, 3997, 3996, 3995]);
+    let pruned =
+        metric(&plan, "row_groups_pruned_dynamic_filter") + metric(&plan, "files_ranges_pruned_statistics");
+    assert!(pruned > 0, "{}", shown(&plan));
+    assert!(metric(&plan, "output_rows") < 2000, "{}", metric(&plan, "output_rows"));
+
+    ctx.sql("CREATE TABLE wanted AS SELECT 17 AS id UNION ALL SELECT 23").await?.collect().await?;
+    let (rows, plan) = run(&ctx, "SELECT t.id FROM t JOIN wanted ON t.id = wanted.id ORDER BY t.id").await?;
+    assert_eq!(ids(&rows), [17, 23]);
+    assert!(shown(&plan).contains("DynamicFilter"), "{}", shown(&plan));
+    Ok(())
+}
+
+fn limited(pool: Arc<dyn MemoryPool>) -> Result<SessionContext> {
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+    let config = SessionConfig::new().with_target_partitions(2);
+    let ctx = SessionContext::new_with_config_rt(config, runtime);
+    datafusion_odp::register(&ctx)?;
+    Ok(ctx)
+}
+
+/// DataFusion 55.2 can hang when a repartition spills with many input partitions (apache/datafusion#24883).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_batches_end_under_a_memory_limit() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 10, 100, 200)?;
+    let queries = [
+        "SELECT count(*), sum(depth) FROM t WHERE temperature > 5",
+        "SELECT id, station, count(*) FROM t GROUP BY id, station",
+        "SELECT temperature, id FROM t ORDER BY temperature, id",
+    ];
+    for megabytes in [256, 24] {
+        let fair: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(megabytes << 20));
+        let greedy: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(megabytes << 20));
+        for pool in [fair, greedy] {
+            let ctx = limited(pool)?;
+            ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+            for sql in queries {
+                let frame = ctx.sql(sql).await?;
+                let ended = tokio::time::timeout(Duration::from_secs(120), frame.collect()).await;
+                match ended.map_err(|_| format!("hangs with {megabytes} MB: {sql}"))? {
+                    Ok(rows) => assert!(!rows.is_empty(), "{sql}"),
+                    Err(error) => assert!(error.to_string().contains("Resources exhausted"), "{error}"),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_changed(error: &datafusion::error::DataFusionError) -> bool {
+    error.to_string().contains("changed since the dataset was opened")
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_one_clear_error() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (2, 4, 50), &[]).await?;
+    let replaced = dir.path().join("part-1.parquet");
+    for replacement in [observations(200, 200, 9)?, observations(200, 150, 9)?] {
+        // The same layout, then another one; by rename, as writers do.
+        let staged = dir.path().join("staged");
+        write(&staged, &replacement, 50)?;
+        std::fs::rename(&staged, &replaced)?;
+        let error = ctx.sql("SELECT sum(depth) FROM t").await?.collect().await.err().ok_or("no error")?;
+        assert!(is_changed(&error), "{error}");
+        assert!(error.to_string().contains("part-1.parquet"), "{error}");
+    }
+    std::fs::remove_file(&replaced)?;
+    let error = ctx.sql("SELECT sum(depth) FROM t").await?.collect().await.err().ok_or("no error")?;
+    assert!(error.to_string().contains("part-1.parquet"), "{error}");
+    let (rows, _) = run(&ctx, "SELECT id FROM t WHERE id < 200").await?;
+    assert_eq!(ids(&rows).len(), 200, "the other file still reads");
+    Ok(())
+}
+
+#[tokio::test]
+async fn datasets_in_an_object_store_read_and_pin_versions() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 3, 4, 50)?;
+    let store = Arc::new(InMemory::new());
+    for file in 0..3 {
+        let bytes = std::fs::read(dir.path().join(format!("part-{file}.parquet")))?;
+        store.put(&StorePath::from(format!("obs/part-{file}.parquet")), bytes.into()).await?;
+    }
+    let ctx = session(2, &[])?;
+    let url = url::Url::parse("mem://bucket")?;
+    ctx.register_object_store(&url, Arc::clone(&store) as Arc<dyn ObjectStore>);
+    ctx.sql("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION 'mem://bucket/obs/'").await?.collect().await?;
+    let (rows, _) = run(&ctx, "SELECT * FROM t WHERE depth >= 0").await?;
+    let all = concat_batches(&rows[0].schema(), &rows)?;
+    assert_eq!(all.num_rows(), 600);
+    let bytes = std::fs::read(dir.path().join("part-0.parquet"))?;
+    store.put(&StorePath::from("obs/part-2.parquet"), bytes.into()).await?;
+    let error = ctx.sql("SELECT sum(depth) FROM t").await?.collect().await.err().ok_or("no error")?;
+    assert!(is_changed(&error), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_can_be_downcast() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = session(1, &[])?;
+    let error = OdpTableProvider::open(&ctx, text(dir.path())?).await.err().ok_or("no error")?;
+    assert!(matches!(error, OdpError::EmptyDataset { .. }), "{error}");
+    std::fs::write(dir.path().join("x.parquet"), "this is not Parquet")?;
+    let error = OdpTableProvider::open(&ctx, text(dir.path())?).await.err().ok_or("no error")?;
+    assert!(
+        matches!(&error, OdpError::InvalidData { location, .. } if location.ends_with("x.parquet")),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_and_row_groups_without_rows_change_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 2, 2, 10)?;
+    write(&dir.path().join("part-00.parquet"), &observations(0, 0, 0)?, 10)?;
+    std::fs::write(dir.path().join("part-3.parquet"), "")?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    assert_eq!((table.snapshot().files().len(), table.snapshot().num_batches()), (3, 4));
+    ctx.register_table("t", Arc::new(table))?;
+    let (rows, _) = run(&ctx, "SELECT id FROM t").await?;
+    assert_eq!(ids(&rows), (0..40).collect::<Vec<_>>());
+    let (rows, _) = run(&ctx, "SELECT id FROM t WHERE id > 1000").await?;
+    assert!(ids(&rows).is_empty());
+    let (rows, _) = run(&ctx, "SELECT count(*), max(id) FROM t WHERE id > 1000").await?;
+    assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn cut_text_bounds_prune_and_are_not_answers() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let texts: StringArray = (0..100).map(|i| Some(format!("a long common prefix {i:03}"))).collect();
+    let rows = RecordBatch::try_from_iter([("s", Arc::new(texts) as ArrayRef)])?;
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(10))
+        .set_statistics_truncate_length(Some(4))
+        .build();
+    write_with(&dir.path().join("a.parquet"), &rows, properties)?;
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    let (rows, plan) = run(&ctx, "SELECT min(s), max(s) FROM t").await?;
+    assert!(shown(&plan).contains("DataSourceExec"), "{}", shown(&plan));
+    let value = datafusion::arrow::util::display::array_value_to_string(rows[0].column(1), 0)?;
+    assert_eq!(value, "a long common prefix 099");
+    Ok(())
+}

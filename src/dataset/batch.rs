@@ -140,8 +140,13 @@ mod tests {
         let row_groups = rows
             .iter()
             .map(|&rows| {
-                let group =
-                    RowGroup { first_row, rows, offset: first_row * 10 + 4, compressed_bytes: rows * 10, uncompressed_bytes: rows * 20 };
+                let group = RowGroup {
+                    first_row,
+                    rows,
+                    offset: first_row * 10 + 4,
+                    compressed_bytes: rows * 10,
+                    uncompressed_bytes: rows * 20,
+                };
                 first_row += rows;
                 group
             })

@@ -6,9 +6,9 @@ mod geometry_column;
 mod snapshot;
 mod statistics;
 
+pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
 pub use file::{DatasetFile, RowGroup};
-pub(crate) use batch::cut_into_batches;
 pub(crate) use geometry_column::{Covering, GeometryColumn};
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::SnapshotParts;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
-use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::SortExpr;
@@ -195,7 +195,8 @@ fn access_plan(file: &DatasetFile, batches: &[BatchMetadata]) -> ParquetAccessPl
     let mut wanted: HashMap<usize, (u64, u64)> = HashMap::new();
     for batch in batches {
         for index in batch.row_groups.clone() {
-            let end = if batch.is_whole { file.row_groups[index].rows } else { batch.skipped_rows + batch.rows };
+            let end =
+                if batch.is_whole { file.row_groups[index].rows } else { batch.skipped_rows + batch.rows };
             let span = wanted.entry(index).or_insert((batch.skipped_rows, end));
             *span = (span.0.min(batch.skipped_rows), span.1.max(end));
         }

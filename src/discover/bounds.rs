@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, UInt64Array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, UInt64Array,
+};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
 use datafusion::common::{Result, ScalarValue};
@@ -103,12 +105,22 @@ fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<A
         DataType::Float64 => {
             let widened = if matches!(zero, Zero::Lower) { -0.0 } else { 0.0 };
             let values = bounds.as_primitive::<Float64Type>();
-            Arc::new(values.iter().map(|v| v.map(|v| if v == 0.0 { widened } else { v })).collect::<Float64Array>())
+            Arc::new(
+                values
+                    .iter()
+                    .map(|v| v.map(|v| if v == 0.0 { widened } else { v }))
+                    .collect::<Float64Array>(),
+            )
         }
         DataType::Float32 => {
             let widened = if matches!(zero, Zero::Lower) { -0.0 } else { 0.0 };
             let values = bounds.as_primitive::<Float32Type>();
-            Arc::new(values.iter().map(|v| v.map(|v| if v == 0.0 { widened } else { v })).collect::<Float32Array>())
+            Arc::new(
+                values
+                    .iter()
+                    .map(|v| v.map(|v| if v == 0.0 { widened } else { v }))
+                    .collect::<Float32Array>(),
+            )
         }
         _ => bounds,
     };
@@ -121,9 +133,9 @@ fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<A
 
 /// The bounds of a leaf column of floats, by its path of names, one pair per row group; `None` where unknown.
 pub(crate) fn leaf_bounds(groups: &[RowGroupMetaData], path: &[String]) -> Vec<Option<(f64, f64)>> {
-    let leaf = groups.first().and_then(|group| {
-        group.columns().iter().position(|column| column.column_path().parts() == path)
-    });
+    let leaf = groups
+        .first()
+        .and_then(|group| group.columns().iter().position(|column| column.column_path().parts() == path));
     groups.iter().map(|group| bounds_of_floats(group, leaf?)).collect()
 }
 

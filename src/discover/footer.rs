@@ -64,7 +64,9 @@ fn has_page_index(footer: &Arc<ParquetMetaData>) -> bool {
 ///
 /// These are: a NaN as a bound, a minimum above its maximum, bounds of INT96, and bounds in the format's first
 /// encoding (signed order of bytes) for types that are not ordered so.
-fn without_distrusted_statistics(footer: &Arc<ParquetMetaData>) -> Result<Option<ParquetMetaData>, ParquetError> {
+fn without_distrusted_statistics(
+    footer: &Arc<ParquetMetaData>,
+) -> Result<Option<ParquetMetaData>, ParquetError> {
     let in_footer = footer.row_groups().iter().any(|group| group.columns().iter().any(has_distrusted_bounds));
     let in_index =
         footer.column_index().is_some_and(|index| index.iter().flatten().any(index_has_distrusted_bounds));
@@ -165,7 +167,9 @@ fn without_bounds(column: ColumnChunkMetaData) -> Result<ColumnChunkMetaData, Pa
         Type::FLOAT => Statistics::new::<f32>(None, None, distinct, nulls, false),
         Type::DOUBLE => Statistics::new::<f64>(None, None, distinct, nulls, false),
         Type::BYTE_ARRAY => Statistics::new::<ByteArray>(None, None, distinct, nulls, false),
-        Type::FIXED_LEN_BYTE_ARRAY => Statistics::new::<FixedLenByteArray>(None, None, distinct, nulls, false),
+        Type::FIXED_LEN_BYTE_ARRAY => {
+            Statistics::new::<FixedLenByteArray>(None, None, distinct, nulls, false)
+        }
     };
     column.into_builder().set_statistics(kept).build()
 }

@@ -60,7 +60,8 @@ pub(crate) fn read_partitions(
             if expected != names {
                 return Err(OdpError::InvalidData {
                     location: files[0].object_meta.location.to_string(),
-                    source: format!("partition columns {expected:?} are declared, the path has {names:?}").into(),
+                    source: format!("partition columns {expected:?} are declared, the path has {names:?}")
+                        .into(),
                 });
             }
             declared.to_vec()
@@ -99,14 +100,14 @@ fn key_values(file: &ListedFile) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-fn infer_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> DataType {
+fn infer_type<'a>(mut values: impl Iterator<Item = &'a str> + Clone) -> DataType {
     let is_integer = |v: &str| v.parse::<i64>().is_ok() && !v.starts_with('+');
     let is_date = |v: &str| v.len() == 10 && date(v).is_some();
     if values.clone().next().is_none() {
         DataType::Utf8
     } else if values.clone().all(is_integer) {
         DataType::Int64
-    } else if values.clone().all(is_date) {
+    } else if values.all(is_date) {
         DataType::Date32
     } else {
         DataType::Utf8
@@ -151,8 +152,13 @@ mod tests {
                 let mut directories: Vec<String> = path.split('/').map(String::from).collect();
                 directories.pop();
                 let location = Path::from(*path);
-                let object_meta =
-                    ObjectMeta { location, last_modified: Default::default(), size: 1, e_tag: None, version: None };
+                let object_meta = ObjectMeta {
+                    location,
+                    last_modified: Default::default(),
+                    size: 1,
+                    e_tag: None,
+                    version: None,
+                };
                 ListedFile { object_meta, directories }
             })
             .collect()
@@ -177,7 +183,8 @@ mod tests {
 
     #[test]
     fn different_keys_name_both_files() {
-        let error = read_partitions(&files(&["a=1/x.parquet", "b=1/y.parquet"]), None).unwrap_err().to_string();
+        let error =
+            read_partitions(&files(&["a=1/x.parquet", "b=1/y.parquet"]), None).unwrap_err().to_string();
         assert!(error.contains("a=1/x.parquet") && error.contains("b=1/y.parquet"), "{error}");
     }
 

@@ -80,7 +80,10 @@ impl Location {
         if files.is_empty() {
             return Err(self.empty(match total {
                 0 => "there is nothing there".into(),
-                n => format!("{n} files there, none of them with rows to read and named *{}", extensions.join(", *")),
+                n => format!(
+                    "{n} files there, none of them with rows to read and named *{}",
+                    extensions.join(", *")
+                ),
             }));
         }
         let path = |file: &ListedFile| file.object_meta.location.clone();
@@ -96,9 +99,8 @@ impl Location {
         let lower = name.to_ascii_lowercase();
         let is_named = self.url.get_glob().is_some()
             || extensions.iter().any(|extension| lower.ends_with(&extension.to_ascii_lowercase()));
-        let is_hidden = |segment: &str| {
-            segment.starts_with('.') || (segment.starts_with('_') && !segment.contains('='))
-        };
+        let is_hidden =
+            |segment: &str| segment.starts_with('.') || (segment.starts_with('_') && !segment.contains('='));
         let accepted = object_meta.size > 0
             && is_named
             && !is_hidden(&name)

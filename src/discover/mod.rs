@@ -54,10 +54,16 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// See [`OdpError`]: nothing to read, storage failures, files that break their format or do not fit together.
-pub(crate) async fn open_snapshot(state: &dyn Session, request: Request) -> Result<DatasetSnapshot, OdpError> {
+pub(crate) async fn open_snapshot(
+    state: &dyn Session,
+    request: Request,
+) -> Result<DatasetSnapshot, OdpError> {
     let locations = request.locations.iter().map(|l| Location::parse(l)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = locations.first() else {
-        return Err(OdpError::EmptyDataset { location: "(none)".into(), reason: "no location is given".into() });
+        return Err(OdpError::EmptyDataset {
+            location: "(none)".into(),
+            reason: "no location is given".into(),
+        });
     };
     let object_store_url = first.object_store_url();
     if let Some(other) = locations.iter().find(|l| l.object_store_url() != object_store_url) {
@@ -105,8 +111,7 @@ pub(crate) async fn open_snapshot(state: &dyn Session, request: Request) -> Resu
     }
     let partition_fields: Vec<_> =
         partitions.columns.iter().map(|(name, data_type)| schema::partition_field(name, data_type)).collect();
-    let table_schema =
-        TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
+    let table_schema = TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
 
     let sorting = common_sorting(&files, table_schema.file_schema());
     let geometry = geometry_extents(&files);
@@ -172,11 +177,13 @@ async fn read_footers(
             async move {
                 let path = object_meta.location.to_string();
                 // A task of its own: footers are decoded in parallel, and a panic of the decoder stays in it.
-                SpawnedTask::spawn(async move { read_footer(&*store, &object_meta, &cache, coerce_int96).await })
-                    .join()
-                    .await
-                    .unwrap_or_else(|error| Err(error.into()))
-                    .map_err(|source| OdpError::InvalidData { location: path, source })
+                SpawnedTask::spawn(
+                    async move { read_footer(&*store, &object_meta, &cache, coerce_int96).await },
+                )
+                .join()
+                .await
+                .unwrap_or_else(|error| Err(error.into()))
+                .map_err(|source| OdpError::InvalidData { location: path, source })
             }
         })
         .buffered(concurrency)
@@ -196,7 +203,8 @@ async fn read_footer(
     let file = footer.file_metadata();
     check_row_groups(&footer)?;
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
-    let coerced = coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
+    let coerced =
+        coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
     Ok((footer, coerced.unwrap_or(schema)))
 }
 
@@ -258,9 +266,10 @@ fn dataset_file(
 
 /// What DataFusion's byte ranges are compared with: the offset of the first column's first page.
 fn first_page_offset(group: &RowGroupMetaData) -> i64 {
-    group.columns().first().map_or(0, |column| {
-        column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset())
-    })
+    group
+        .columns()
+        .first()
+        .map_or(0, |column| column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()))
 }
 
 /// The order that every row group of every file declares, as far as they agree; columns of the table only.
@@ -273,7 +282,9 @@ fn common_sorting(files: &[FileWithFooter], table: &Schema) -> Vec<SortExpr> {
             let declared = sorting_of(group, table);
             let kept = match common {
                 None => declared,
-                Some(known) => known.into_iter().zip(declared).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+                Some(known) => {
+                    known.into_iter().zip(declared).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+                }
             };
             if kept.is_empty() {
                 return kept;

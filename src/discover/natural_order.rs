@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn digits_compare_as_numbers() {
-        let mut names = vec!["p10", "p9", "p2/x10", "p2/x9", "p02/x1", "p", "p2-b/x", "p99999999999999999999999"];
+        let mut names =
+            vec!["p10", "p9", "p2/x10", "p2/x9", "p02/x1", "p", "p2-b/x", "p99999999999999999999999"];
         names.sort_by(|a, b| compare(a, b));
         assert_eq!(
             names,

@@ -241,22 +241,30 @@ mod tests {
 
     #[test]
     fn missing_columns_are_nullable_and_errors_name_both_files() {
-        let one = Schema::new(vec![Field::new("a", DataType::Int32, false), Field::new("b", DataType::Utf8, false)]);
-        let two = Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("c", DataType::Utf8, false)]);
+        let one = Schema::new(vec![
+            Field::new("a", DataType::Int32, false),
+            Field::new("b", DataType::Utf8, false),
+        ]);
+        let two = Schema::new(vec![
+            Field::new("a", DataType::Int64, false),
+            Field::new("c", DataType::Utf8, false),
+        ]);
         let union = union_by_name([("1", &one), ("2", &two)].into_iter()).unwrap();
-        let shown: Vec<_> =
-            union.fields().iter().map(|f| (f.name().as_str(), f.data_type().clone(), f.is_nullable())).collect();
+        let shown: Vec<_> = union
+            .fields()
+            .iter()
+            .map(|f| (f.name().as_str(), f.data_type().clone(), f.is_nullable()))
+            .collect();
         assert_eq!(
             shown,
-            [
-                ("a", DataType::Int64, false),
-                ("b", DataType::Utf8, true),
-                ("c", DataType::Utf8, true)
-            ]
+            [("a", DataType::Int64, false), ("b", DataType::Utf8, true), ("c", DataType::Utf8, true)]
         );
         let three = Schema::new(vec![Field::new("a", DataType::Utf8, false)]);
         let error = union_by_name([("one", &one), ("two", &two), ("three", &three)].into_iter()).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("two") && message.contains("three") && message.contains("\"a\""), "{message}");
+        assert!(
+            message.contains("two") && message.contains("three") && message.contains("\"a\""),
+            "{message}"
+        );
     }
 }

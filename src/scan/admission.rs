@@ -244,7 +244,7 @@ mod tests {
         Arc::new(Gate::new(limit, metrics()))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn holders_are_bounded_and_the_lowest_rank_is_next() {
         let gate = gate(1);
         let first = Arc::clone(&gate).acquire(9).await;
@@ -258,7 +258,7 @@ mod tests {
         drop(third.await);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_best_of_the_awaited_is_first_and_alone_until_consumed() {
         let gate = Arc::new(Gate::best_first(4, 3, metrics()));
         let mut worst = Box::pin(Arc::clone(&gate).acquire(9));
@@ -272,7 +272,7 @@ mod tests {
         let _worst = worst.now_or_never().unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stall_lends_until_all_are_open_and_takes_back() {
         let gate = gate(2);
         let mut held = Vec::new();
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(gate.lock().open, 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_waiter_that_is_dropped_leaves_no_hole() {
         let gate = gate(1);
         let first = Arc::clone(&gate).acquire(0).await;

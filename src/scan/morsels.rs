@@ -33,7 +33,12 @@ impl Debug for GatedMorselizer {
 impl Morselizer for GatedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let rank = (self.rank)(&file);
-        Ok(Box::new(WaitingPlanner { inner: Arc::clone(&self.inner), gate: Arc::clone(&self.gate), rank, file }))
+        Ok(Box::new(WaitingPlanner {
+            inner: Arc::clone(&self.inner),
+            gate: Arc::clone(&self.gate),
+            rank,
+            file,
+        }))
     }
 }
 
@@ -101,9 +106,10 @@ impl MorselPlanner for HeldPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
         let Self { inner, held } = *self;
         let Some(mut plan) = held.guard(|| inner.plan())? else { return Ok(None) };
-        let morsels = plan.take_morsels().into_iter().map(|inner| {
-            Box::new(HeldMorsel { inner, held: held.clone() }) as Box<dyn Morsel>
-        });
+        let morsels = plan
+            .take_morsels()
+            .into_iter()
+            .map(|inner| Box::new(HeldMorsel { inner, held: held.clone() }) as Box<dyn Morsel>);
         let planners = plan.take_ready_planners().into_iter().map(|planner| held.planner(planner));
         let mut wrapped = MorselPlan::new().with_morsels(morsels.collect()).with_planners(planners.collect());
         if let Some(pending) = plan.take_pending_planner() {

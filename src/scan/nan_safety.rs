@@ -73,7 +73,10 @@ impl PhysicalExpr for Unprunable {
 }
 
 /// The conjuncts of `predicates`, those that pruning may not use wrapped in [`Unprunable`].
-pub(crate) fn hide_unsafe(predicates: &[Arc<dyn PhysicalExpr>], schema: &Schema) -> Vec<Arc<dyn PhysicalExpr>> {
+pub(crate) fn hide_unsafe(
+    predicates: &[Arc<dyn PhysicalExpr>],
+    schema: &Schema,
+) -> Vec<Arc<dyn PhysicalExpr>> {
     let conjuncts: Vec<_> = predicates.iter().flat_map(|predicate| split_conjunction(predicate)).collect();
     let is_float = |column: &Column| {
         schema.fields().get(column.index()).is_none_or(|field| may_hold_nan(field.data_type()))
@@ -82,12 +85,13 @@ pub(crate) fn hide_unsafe(predicates: &[Arc<dyn PhysicalExpr>], schema: &Schema)
     conjuncts
         .iter()
         .map(|conjunct| {
-            let mut floats = collect_columns(conjunct).into_iter().filter(|column| is_float(column)).peekable();
+            let mut floats =
+                collect_columns(conjunct).into_iter().filter(|column| is_float(column)).peekable();
             if floats.peek().is_none() {
                 return Arc::clone(conjunct);
             }
-            let rejected =
-                rejected.get_or_insert_with(|| conjuncts.iter().flat_map(|c| columns_rejecting_nan(c)).collect());
+            let rejected = rejected
+                .get_or_insert_with(|| conjuncts.iter().flat_map(|c| columns_rejecting_nan(c)).collect());
             match floats.all(|column| rejected.contains(&column.index())) {
                 true => Arc::clone(conjunct),
                 false => Arc::new(Unprunable { predicate: Arc::clone(conjunct) }),
@@ -149,6 +153,7 @@ mod tests {
     use datafusion::arrow::datatypes::Field;
     use datafusion::common::DFSchema;
     use datafusion::execution::context::ExecutionProps;
+    use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
     use datafusion::physical_expr::create_physical_expr;
     use datafusion::prelude::{Expr, col, in_list, lit};
 
@@ -161,7 +166,15 @@ mod tests {
         let df_schema = DFSchema::try_from(schema.clone()).unwrap();
         let physical: Vec<_> = filters
             .iter()
-            .map(|f| create_physical_expr(f, &df_schema, &ExecutionProps::new()).unwrap())
+            .map(|f| {
+                create_physical_expr(
+                    f,
+                    &df_schema,
+                    &ExecutionProps::new(),
+                    &PhysicalPlanningContext::default(),
+                )
+                .unwrap()
+            })
             .collect();
         hide_unsafe(&physical, &schema).iter().map(|e| e.downcast_ref::<Unprunable>().is_some()).collect()
     }

@@ -13,11 +13,14 @@ use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EvaluationType, SchedulingType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::{Stream, StreamExt};
 
@@ -201,7 +204,8 @@ impl OrderedConcatStream {
         while self.running.len() < self.window && self.started < self.partitions {
             let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BUFFERED);
             let rows = runner.tx();
-            let (input, context, partition) = (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
+            let (input, context, partition) =
+                (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
             runner.spawn(async move {
                 let mut stream = input.execute(partition, context)?;
                 while let Some(item) = stream.next().await {

@@ -147,7 +147,10 @@ fn without_round_robin(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Executio
     }
 }
 
-fn with_child(plan: &Arc<dyn ExecutionPlan>, child: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+fn with_child(
+    plan: &Arc<dyn ExecutionPlan>,
+    child: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     Arc::clone(plan).replace_children(vec![child], options)
 }
@@ -210,7 +213,9 @@ fn column_of_scan(plan: &Arc<dyn ExecutionPlan>, index: usize) -> Option<(&Arc<d
         return column_of_scan(filter.input(), index);
     }
     match plan.children().as_slice() {
-        [child] if plan.is::<CooperativeExec>() || plan.is::<LocalLimitExec>() => column_of_scan(child, index),
+        [child] if plan.is::<CooperativeExec>() || plan.is::<LocalLimitExec>() => {
+            column_of_scan(child, index)
+        }
         _ => None,
     }
 }

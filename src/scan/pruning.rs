@@ -75,9 +75,11 @@ impl<'a> BatchPruner<'a> {
     }
 
     fn prune_extents(&mut self, filter: &SpatialFilter) {
-        let SpatialTarget::Column { name, .. } = &filter.target else { return };
+        let SpatialTarget::Column { name } = &filter.target else { return };
         let snapshot = self.snapshot;
-        let Some(column) = snapshot.geometry_columns().iter().find(|column| column.name == *name) else { return };
+        let Some(column) = snapshot.geometry_columns().iter().find(|column| column.name == *name) else {
+            return;
+        };
         let is_outside = |i: usize| match &column.extents[i] {
             Some(extent) => matches!(filter.relate(extent), BoxRelation::Outside),
             None => false,

@@ -85,10 +85,12 @@ impl AsyncFileReader for PinnedReader {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         let page_index = options.map_or(PageIndexPolicy::Skip, ArrowReaderOptions::column_index_policy);
         async move {
-            fetch_footer(&*self.file.store, &self.file.object_meta, &self.cache, page_index).await.map_err(|e| {
-                let location = self.file.object_meta.location.to_string();
-                ParquetError::External(Box::new(OdpError::InvalidData { location, source: e.into() }))
-            })
+            fetch_footer(&*self.file.store, &self.file.object_meta, &self.cache, page_index).await.map_err(
+                |e| {
+                    let location = self.file.object_meta.location.to_string();
+                    ParquetError::External(Box::new(OdpError::InvalidData { location, source: e.into() }))
+                },
+            )
         }
         .boxed()
     }

@@ -16,7 +16,8 @@ use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
-    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction, split_conjunction,
+    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
+    split_conjunction,
 };
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -85,9 +86,12 @@ impl OdpSource {
     /// Evaluating a filter inside the decoder saves decoding other columns for rows that do not match; where the
     /// scan gives no other columns it only costs. The filter then prunes, and a FilterExec above evaluates it.
     fn with_row_filter_where_it_pays(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn FileSource> {
-        let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else { return Arc::clone(&self.inner) };
+        let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else {
+            return Arc::clone(&self.inner);
+        };
+        let pushed = parquet.filter();
         let filtered: HashSet<usize> =
-            filters.iter().chain(parquet.predicate()).flat_map(collect_columns).map(|c| c.index()).collect();
+            filters.iter().chain(&pushed).flat_map(collect_columns).map(|c| c.index()).collect();
         let file_columns = self.inner.table_schema().file_schema().fields().len();
         let saves_columns = self.inner.projection().is_none_or(|projection| {
             let given = projection.iter().flat_map(|given| collect_columns(&given.expr));
@@ -129,7 +133,8 @@ impl OdpSource {
         for i in 0..kept.len() {
             before += rows(i);
             let left = limit - groups.len();
-            let reached = u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
+            let reached =
+                u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
             // Close a group when its share is full, or when each batch left must have a group of its own.
             if i + 1 == kept.len() || (left > 1 && reached) {
                 groups.push(start..i + 1);
@@ -170,10 +175,11 @@ impl OdpSource {
 /// rows through, and the columns of later filters are decoded for those rows only.
 fn dynamic_filters_first(source: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
     let Some(parquet) = source.downcast_ref::<ParquetSource>() else { return source };
-    let Some(predicate) = parquet.predicate() else { return source };
-    let is_dynamic =
-        |conjunct: &&Arc<dyn PhysicalExpr>| DynamicFilterTracking::classify(conjunct).contains_dynamic_filter();
-    let (dynamic, fixed): (Vec<_>, Vec<_>) = split_conjunction(predicate).into_iter().partition(is_dynamic);
+    let Some(predicate) = parquet.filter() else { return source };
+    let is_dynamic = |conjunct: &&Arc<dyn PhysicalExpr>| {
+        DynamicFilterTracking::classify(conjunct).contains_dynamic_filter()
+    };
+    let (dynamic, fixed): (Vec<_>, Vec<_>) = split_conjunction(&predicate).into_iter().partition(is_dynamic);
     if dynamic.is_empty() {
         return source;
     }

@@ -36,7 +36,8 @@ impl TableProviderFactory for OdpTableFactory {
         let declared = cmd.schema.as_arrow();
         if !cmd.table_partition_cols.is_empty() {
             builder = builder.with_partition_columns(cmd.table_partition_cols.iter().map(|name| {
-                let data_type = declared.field_with_name(name).ok().map(|field| partition_type(field.data_type()));
+                let data_type =
+                    declared.field_with_name(name).ok().map(|field| partition_type(field.data_type()));
                 (name.clone(), data_type)
             }));
         }

@@ -107,7 +107,8 @@ impl MetadataTable {
     async fn find(&self, state: &dyn Session) -> Result<Arc<dyn TableProvider>> {
         let defaults = &state.config_options().catalog;
         let name = self.table.clone().resolve(&defaults.default_catalog, &defaults.default_schema);
-        let schema = state.catalog_list().catalog(&name.catalog).and_then(|catalog| catalog.schema(&name.schema));
+        let schema =
+            state.catalog_list().catalog(&name.catalog).and_then(|catalog| catalog.schema(&name.schema));
         let table = match schema {
             Some(schema) => schema.table(&name.table).await?,
             None => None,
@@ -169,8 +170,10 @@ fn batches(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
         Arc::new(batches.iter().map(|batch| Some(value(batch))).collect::<UInt64Array>())
     };
     let files: StringArray = batches.iter().map(|batch| Some(snapshot.file_of(batch).path())).collect();
-    let values: StringArray =
-        batches.iter().map(|batch| partition_text(snapshot, &snapshot.file_of(batch).partition_values)).collect();
+    let values: StringArray = batches
+        .iter()
+        .map(|batch| partition_text(snapshot, &snapshot.file_of(batch).partition_values))
+        .collect();
     let extents: Vec<Option<BoundingBox>> = (0..batches.len()).map(|i| extent(snapshot, i)).collect();
     let edges = |edge: fn(&BoundingBox) -> f64| -> ArrayRef {
         Arc::new(extents.iter().map(|extent| extent.as_ref().map(edge)).collect::<Float64Array>())
@@ -213,7 +216,10 @@ fn files(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
         Arc::new(UInt64Array::from(num_batches)),
         Arc::new(Int64Array::from(first_batch)),
         Arc::new(
-            files.iter().map(|file| partition_text(snapshot, &file.partition_values)).collect::<StringArray>(),
+            files
+                .iter()
+                .map(|file| partition_text(snapshot, &file.partition_values))
+                .collect::<StringArray>(),
         ),
     ];
     Ok(RecordBatch::try_new(Arc::clone(&FILES_SCHEMA), columns)?)
@@ -259,7 +265,10 @@ fn column_bounds(snapshot: &DatasetSnapshot) -> Result<ArrayRef> {
     let texts = columns
         .iter()
         .map(|bounds: &ColumnBounds| {
-            Ok((ArrayFormatter::try_new(&bounds.min, &options)?, ArrayFormatter::try_new(&bounds.max, &options)?))
+            Ok((
+                ArrayFormatter::try_new(&bounds.min, &options)?,
+                ArrayFormatter::try_new(&bounds.max, &options)?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut list = ListBuilder::new(StructBuilder::from_fields(COLUMN_FIELDS.clone(), columns.len()));

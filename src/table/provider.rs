@@ -293,7 +293,10 @@ fn is_evaluable(filter: &Expr) -> bool {
     let visited = filter.apply(|node| {
         let is_stable = match node {
             Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
-            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::OuterReferenceColumn(..) => false,
+            Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::OuterReferenceColumn(..) => false,
             _ => true,
         };
         evaluable &= is_stable;

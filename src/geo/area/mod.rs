@@ -73,11 +73,6 @@ impl Area {
         Ok(Self { geometry, chains, tree, bounding_box })
     }
 
-    /// The geometry as written.
-    pub(crate) fn geometry(&self) -> &Geometry<f64> {
-        &self.geometry
-    }
-
     /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
     /// longitudes that match: see [`Self::longitude_ranges`].
     pub(crate) fn bounding_box(&self) -> Option<BoundingBox> {
