@@ -72,6 +72,8 @@ fn run_script(script: &Path, is_completing: bool) -> TestResult<()> {
             let work_dir = work_dir.clone();
             async move { Session::try_new(work_dir) }
         });
+        // For `system` records, below `control substitution on`.
+        runner.set_var("WORK_DIR".to_owned(), work_dir.to_string_lossy().into_owned());
         runner.with_column_validator(sqllogictest::strict_column_validator);
         match is_completing {
             true => {
@@ -120,7 +122,8 @@ impl Session {
     async fn query(&self, sql: &str) -> Result<DBOutput<Kind>, DataFusionError> {
         let sql = sql.replace(WORK_DIR, &self.work_dir.to_string_lossy());
         let frame = self.ctx.sql(&sql).await?;
-        let types: Vec<Kind> = frame.schema().fields().iter().map(|field| Kind::of(field.data_type())).collect();
+        let types: Vec<Kind> =
+            frame.schema().fields().iter().map(|field| Kind::of(field.data_type())).collect();
         let batches = frame.collect().await?;
         if types.is_empty() {
             return Ok(DBOutput::StatementComplete(0));
@@ -128,7 +131,9 @@ impl Session {
         let mut rows = Vec::new();
         for batch in &batches {
             for row in text_rows(batch)? {
-                rows.extend(split_last(row).into_iter().map(|row| row.iter().map(|cell| self.stable(cell)).collect()));
+                rows.extend(
+                    split_last(row).into_iter().map(|row| row.iter().map(|cell| self.stable(cell)).collect()),
+                );
             }
         }
         Ok(DBOutput::Rows { types, rows })
@@ -137,7 +142,8 @@ impl Session {
     /// `text` without what differs between runs: the work directory, and where row groups lie in a file.
     fn stable(&self, text: &str) -> String {
         let absolute = self.work_dir.to_string_lossy();
-        let text = text.replace(absolute.as_ref(), WORK_DIR).replace(absolute.trim_start_matches('/'), WORK_DIR);
+        let text =
+            text.replace(absolute.as_ref(), WORK_DIR).replace(absolute.trim_start_matches('/'), WORK_DIR);
         without_byte_ranges(&text)
     }
 }
