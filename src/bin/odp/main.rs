@@ -5,17 +5,19 @@
 
 mod args;
 mod progress;
+mod repl;
 mod script;
 mod session;
+mod table_options;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result};
-use datafusion_cli::exec::{exec_from_commands, exec_from_repl};
 use datafusion_cli::print_options::PrintOptions;
 
 use crate::args::{Args, Input, Meaning};
@@ -58,24 +60,21 @@ async fn run(meaning: Meaning) -> Result<()> {
                 script::run_file(&shell, file, &mut print_options, OnError::Stop).await?;
             }
             for command in commands {
-                shell.stream_results_as(print_options.format);
-                exec_from_commands(&shell, vec![command], &print_options).await?;
+                script::run_statements(&shell, command, &print_options).await?;
             }
             Ok(())
         }
-        Input::Stdin { rc } => repl(&shell, &rc, &mut print_options).await,
+        Input::Stdin { rc } => run_stdin(&shell, &rc, &mut print_options).await,
     }
 }
 
 /// Statements of stdin: typed at a terminal, or a script.
-async fn repl(shell: &Shell, rc: &[std::path::PathBuf], print_options: &mut PrintOptions) -> Result<()> {
+async fn run_stdin(shell: &Shell, rc: &[PathBuf], print_options: &mut PrintOptions) -> Result<()> {
     for file in rc {
         script::run_file(shell, file, print_options, OnError::Report).await?;
     }
     if io::stdin().is_terminal() {
-        shell.collect_results();
-        let ended = exec_from_repl(shell, print_options).await;
-        ended.map_err(|error| DataFusionError::External(Box::new(error)))
+        repl::run(shell, print_options).await
     } else {
         script::run_lines(shell, io::stdin().lock(), print_options, OnError::Stop).await
     }
@@ -109,7 +108,7 @@ fn chain(error: &DataFusionError) -> String {
         }
         cause = next.source();
     }
-    text.replace("\ncaused by\n", ": ")
+    text.replace(".\ncaused by\n", ": ").replace("\ncaused by\n", ": ")
 }
 
 /// True where writing a result failed because nobody reads stdout any more. The reading side of a query never

@@ -3,13 +3,13 @@
 use std::fmt::{self, Formatter};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -228,9 +228,12 @@ impl ExecutionPlan for RootExec {
 
 /// A line on stderr that is redrawn until it is dropped, and erased then.
 #[derive(Debug)]
-struct Line {
-    state: Arc<Mutex<LineState>>,
-    _redraw: SpawnedTask<()>,
+struct Line(Arc<SharedLine>);
+
+#[derive(Debug)]
+struct SharedLine {
+    state: Mutex<LineState>,
+    over: Condvar,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,36 +245,47 @@ enum LineState {
 
 impl Line {
     fn start(plan: Arc<dyn ExecutionPlan>) -> Self {
-        let state = Arc::new(Mutex::new(LineState::Hidden));
+        let shared = Arc::new(SharedLine { state: Mutex::new(LineState::Hidden), over: Condvar::new() });
+        let line = Self(Arc::clone(&shared));
+        // A thread, for a task would wait until the query leaves a worker to it. Without one there is no progress.
+        let _ = std::thread::Builder::new().name("progress".to_owned()).spawn(move || shared.redraw(&plan));
+        line
+    }
+}
+
+impl SharedLine {
+    /// Draws now and then, until the line is over.
+    fn redraw(&self, plan: &Arc<dyn ExecutionPlan>) {
         let start = Instant::now();
-        let shared = Arc::clone(&state);
-        let redraw = SpawnedTask::spawn(async move {
-            tokio::time::sleep(FIRST_DRAW).await;
-            let leaves = Leaf::all_of(&plan);
-            loop {
-                let text = describe(&leaves, start.elapsed());
-                {
-                    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    if *state == LineState::Over {
-                        return;
-                    }
-                    *state = LineState::Shown;
-                    write_to_terminal(&format!("{CLEAR_LINE}{text}"));
-                }
-                tokio::time::sleep(REDRAW).await;
+        let mut leaves = None;
+        let mut pause = FIRST_DRAW;
+        let mut state = self.lock();
+        loop {
+            let wait = self.over.wait_timeout_while(state, pause, |state| *state != LineState::Over);
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+            if *state == LineState::Over {
+                return;
             }
-        });
-        Self { state, _redraw: redraw }
+            let text = describe(leaves.get_or_insert_with(|| Leaf::all_of(plan)), start.elapsed());
+            *state = LineState::Shown;
+            write_to_terminal(&format!("{CLEAR_LINE}{text}"));
+            pause = REDRAW;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LineState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if *state == LineState::Shown {
             write_to_terminal(CLEAR_LINE);
         }
         *state = LineState::Over;
+        self.0.over.notify_all();
     }
 }
 
@@ -314,7 +328,7 @@ impl Scan {
         let text = displayable(leaf).one_line().to_string();
         let batches = text.split_once(", batches=")?.1.split(' ').next()?.parse().ok()?;
         let rows = |group: &FileGroup| {
-            let rows_of = |run: &datafusion::datasource::listing::PartitionedFile| {
+            let rows_of = |run: &PartitionedFile| {
                 run.statistics.as_ref().and_then(|s| s.num_rows.get_value().copied()).unwrap_or(0)
             };
             group.iter().map(rows_of).collect()

@@ -8,12 +8,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion_cli::cli_context::CliSessionContext;
 use datafusion_cli::command::{Command, OutputFormat};
 use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::print_options::PrintOptions;
 
 use crate::report;
 use crate::session::Shell;
+use crate::table_options::in_odp_namespace;
 
 /// What a failed statement does to the rest of its script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub(crate) async fn run_lines(
         }
         let result = match line.strip_prefix('\\') {
             Some(command) if pending.trim().is_empty() => match command.trim() {
-                "q" => return Ok(()),
+                command if is_quit(command) => return Ok(()),
                 command => run_command(shell, command, print_options).await,
             },
             _ => {
@@ -78,16 +80,27 @@ pub(crate) async fn run_lines(
     }
 }
 
-async fn run_statements(shell: &Shell, text: String, print_options: &PrintOptions) -> Result<()> {
+/// Runs the statements in `text` up to the first that fails.
+pub(crate) async fn run_statements(shell: &Shell, text: String, print_options: &PrintOptions) -> Result<()> {
     if text.trim().is_empty() {
         return Ok(());
     }
     shell.stream_results_as(print_options.format);
+    let text = {
+        let task = shell.task_ctx();
+        in_odp_namespace(text, task.session_config().options().sql_parser.dialect.as_ref())
+    };
     Box::pin(exec_from_commands(shell, vec![text], print_options)).await
 }
 
+/// True for the `\` command, here without the `\`, that ends the session.
+pub(crate) fn is_quit(text: &str) -> bool {
+    text.trim() == "q"
+}
+
 /// Runs a `\` command, here without the `\`.
-async fn run_command(shell: &Shell, text: &str, print_options: &mut PrintOptions) -> Result<()> {
+pub(crate) async fn run_command(shell: &Shell, text: &str, print_options: &mut PrintOptions) -> Result<()> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let unknown = || exec_datafusion_err!("'\\{text}' is not a valid command, use '\\?' to see all commands");
     shell.collect_results();
     match text.parse::<Command>().map_err(|()| unknown())? {

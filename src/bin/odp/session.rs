@@ -28,8 +28,9 @@ use datafusion_cli::print_options::PrintOptions;
 use datafusion_odp::OdpOptions;
 use url::Url;
 
-use crate::args::{MemoryLimit, Meaning};
+use crate::args::{Meaning, MemoryLimit};
 use crate::progress::{RootRule, Watch};
+use crate::table_options::OdpNamespace;
 
 /// A session whose plans are watched at the root.
 pub(crate) struct Shell {
@@ -50,6 +51,7 @@ pub(crate) async fn open(meaning: &Meaning) -> Result<(Shell, PrintOptions)> {
     let catalogs = Arc::clone(ctx.state_ref().read().catalog_list());
     ctx.register_catalog_list(Arc::new(DynamicObjectStoreCatalog::new(catalogs, ctx.state_weak_ref())));
     register_functions(&ctx);
+    ctx.register_table_options_extension(OdpNamespace);
     datafusion_odp::register(&ctx)?;
 
     let watch = Arc::new(Watch::new(meaning.quiet));
@@ -111,7 +113,9 @@ fn runtime(meaning: &Meaning, registry: Arc<InstrumentedObjectStoreRegistry>) ->
 fn memory_pool(limit: &MemoryLimit) -> Arc<dyn MemoryPool> {
     match (&limit.pool, limit.top_consumers) {
         (PoolType::Fair, None) => Arc::new(FairSpillPool::new(limit.bytes)),
-        (PoolType::Fair, Some(top)) => Arc::new(TrackConsumersPool::new(FairSpillPool::new(limit.bytes), top)),
+        (PoolType::Fair, Some(top)) => {
+            Arc::new(TrackConsumersPool::new(FairSpillPool::new(limit.bytes), top))
+        }
         (PoolType::Greedy, None) => Arc::new(GreedyMemoryPool::new(limit.bytes)),
         (PoolType::Greedy, Some(top)) => {
             Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(limit.bytes), top))
