@@ -194,11 +194,7 @@ async fn filters_prune_batches_pages_and_rows() -> Result<()> {
     assert_eq!(metric(&plan, "batches_pruned_statistics"), 4);
     assert_eq!(metric(&plan, "rows_pruned_planning"), 800);
     assert_eq!(metric(&plan, "batches_opened"), 1);
-    assert_eq!(
-        metric(&plan, "pushdown_rows_matched"),
-        2 * 15,
-        "two conjuncts, each true for the rows of the page"
-    );
+    assert_eq!(metric(&plan, "pushdown_rows_matched"), 15);
     assert!(metric(&plan, "bytes_scanned") < 4000, "{}", metric(&plan, "bytes_scanned"));
     let off = session(2, &[("odp.pruning", "false")])?;
     off.register_table("t", Arc::new(OdpTableProvider::open(&off, text(dir.path())?).await?))?;
@@ -267,7 +263,7 @@ async fn overlapping_batches_are_merged_not_concatenated() -> Result<()> {
 async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let ctx =
-        with_table(dir.path(), (4, 25, 20), &[("odp.max_open_batches", "2"), ("odp.max_partitions", "10")])
+        with_table(dir.path(), (4, 25, 100), &[("odp.max_open_batches", "2"), ("odp.max_partitions", "10")])
             .await?;
     let (_, plan) = run(&ctx, "SELECT station, sum(depth) FROM t GROUP BY station").await?;
     let shown = shown(&plan);
@@ -285,13 +281,13 @@ async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Resu
 #[tokio::test]
 async fn dynamic_filters_of_topk_and_joins_skip_row_groups() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let ctx = with_table(dir.path(), (4, 50, 20), &[]).await?;
+    let ctx = with_table(dir.path(), (4, 50, 100), &[]).await?;
     let (rows, plan) = run(&ctx, "SELECT id FROM t ORDER BY time DESC LIMIT 5").await?;
-    assert_eq!(ids(&rows), [3999, 3998, 3997, 3996, 3995]);
-    let pruned =
-        metric(&plan, "row_groups_pruned_dynamic_filter") + metric(&plan, "files_ranges_pruned_statistics");
-    assert!(pruned > 0, "{}", shown(&plan));
-    assert!(metric(&plan, "output_rows") < 2000, "{}", metric(&plan, "output_rows"));
+    assert_eq!(ids(&rows), [19999, 19998, 19997, 19996, 19995]);
+    assert!(shown(&plan).contains("dynamic_rg_pruning=eligible"), "{}", shown(&plan));
+    let all = run(&ctx, "SELECT id, time FROM t").await?.1;
+    let (read, whole) = (metric(&plan, "bytes_scanned"), metric(&all, "bytes_scanned"));
+    assert!(read * 10 < whole, "the best batch goes first and excludes the others: {read} of {whole} bytes");
 
     ctx.sql("CREATE TABLE wanted AS SELECT 17 AS id UNION ALL SELECT 23").await?.collect().await?;
     let (rows, plan) = run(&ctx, "SELECT t.id FROM t JOIN wanted ON t.id = wanted.id ORDER BY t.id").await?;

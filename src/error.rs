@@ -1,5 +1,6 @@
 //! The one error type of the crate, and how it crosses the DataFusion boundary.
 
+use std::fmt;
 use std::ops::Range;
 
 use datafusion::common::{DataFusionError, plan_datafusion_err};
@@ -9,7 +10,7 @@ use datafusion::common::{DataFusionError, plan_datafusion_err};
 /// Inside DataFusion it travels as [`DataFusionError`]: requests that can never succeed (bad text, unknown
 /// options, missing features) become planning, configuration and not-implemented errors; everything else is
 /// `External` and can be downcast back to this type.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OdpError {
     /// A filter, or a geometry inside it, is malformed; `span` is the byte range of `text` at fault.
@@ -81,6 +82,13 @@ pub enum OdpError {
     /// DataFusion failed on our behalf.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),
+}
+
+/// As the message: DataFusion prints the errors of filters in its Parquet decoder with `Debug`.
+impl fmt::Debug for OdpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OdpError({self})")
+    }
 }
 
 /// At most 40 characters of `text` around `span`, quoted.

@@ -35,7 +35,7 @@ pub(crate) async fn fetch_footer(
         .with_page_index_policy(Some(page_index))
         .fetch_metadata()
         .await?;
-    match without_distrusted_statistics(&footer)? {
+    match without_distrusted_statistics(&footer, object_meta.size)? {
         None => Ok(footer),
         Some(clean) => {
             let clean = Arc::new(clean);
@@ -60,14 +60,18 @@ fn has_page_index(footer: &Arc<ParquetMetaData>) -> bool {
     footer.column_index().is_some() && footer.offset_index().is_some()
 }
 
-/// `footer` without the bounds that the format, or plain sense, forbids to trust; `None` if there are none.
+/// `footer` without what the format, or plain sense, forbids to trust; `None` if there is nothing of the kind.
 ///
-/// These are: a NaN as a bound, a minimum above its maximum, bounds of INT96, and bounds in the format's first
-/// encoding (signed order of bytes) for types that are not ordered so.
+/// That is: a NaN as a bound, a minimum above its maximum, bounds of INT96, bounds in the format's first encoding
+/// (signed order of bytes) for types that are not ordered so, and the place of a page index that would lie beyond the
+/// end of the file, which is `file_size` bytes long.
 fn without_distrusted_statistics(
     footer: &Arc<ParquetMetaData>,
+    file_size: u64,
 ) -> Result<Option<ParquetMetaData>, ParquetError> {
-    let in_footer = footer.row_groups().iter().any(|group| group.columns().iter().any(has_distrusted_bounds));
+    let is_bad =
+        |column: &ColumnChunkMetaData| has_distrusted_bounds(column) || has_lost_index(column, file_size);
+    let in_footer = footer.row_groups().iter().any(|group| group.columns().iter().any(is_bad));
     let in_index =
         footer.column_index().is_some_and(|index| index.iter().flatten().any(index_has_distrusted_bounds));
     if !in_footer && !in_index {
@@ -75,22 +79,20 @@ fn without_distrusted_statistics(
     }
     let mut clean = ParquetMetaData::clone(footer).into_builder();
     if in_footer {
-        let row_groups = clean
-            .take_row_groups()
-            .into_iter()
-            .map(|group| {
-                let mut builder = group.into_builder();
-                let columns = builder
-                    .take_columns()
-                    .into_iter()
-                    .map(|column| match has_distrusted_bounds(&column) {
-                        true => without_bounds(column),
-                        false => Ok(column),
-                    })
-                    .collect::<Result<_, _>>()?;
-                builder.set_column_metadata(columns).build()
-            })
-            .collect::<Result<_, _>>()?;
+        let mut row_groups = Vec::new();
+        for group in clean.take_row_groups() {
+            let mut builder = group.into_builder();
+            let mut columns = builder.take_columns();
+            for column in &mut columns {
+                if has_distrusted_bounds(column) {
+                    *column = without_bounds(column.clone())?;
+                }
+                if has_lost_index(column, file_size) {
+                    *column = without_index(column.clone())?;
+                }
+            }
+            row_groups.push(builder.set_column_metadata(columns).build()?);
+        }
         clean = clean.set_row_groups(row_groups);
     }
     if in_index && let Some(mut index) = clean.take_column_index() {
@@ -102,6 +104,31 @@ fn without_distrusted_statistics(
         clean = clean.set_column_index(Some(index));
     }
     Ok(Some(clean.build()))
+}
+
+/// Whether the footer places the column's page index outside the file.
+fn has_lost_index(column: &ColumnChunkMetaData, file_size: u64) -> bool {
+    let is_outside = |offset: Option<i64>, length: Option<i32>| match (offset, length) {
+        (Some(offset), length) => {
+            let end = offset.checked_add(i64::from(length.unwrap_or(0)));
+            offset < 0
+                || length.is_some_and(|n| n < 0)
+                || end.is_none_or(|end| u64::try_from(end).unwrap_or(0) > file_size)
+        }
+        (None, _) => false,
+    };
+    is_outside(column.column_index_offset(), column.column_index_length())
+        || is_outside(column.offset_index_offset(), column.offset_index_length())
+}
+
+fn without_index(column: ColumnChunkMetaData) -> Result<ColumnChunkMetaData, ParquetError> {
+    column
+        .into_builder()
+        .set_column_index_offset(None)
+        .set_column_index_length(None)
+        .set_offset_index_offset(None)
+        .set_offset_index_length(None)
+        .build()
 }
 
 fn has_distrusted_bounds(column: &ColumnChunkMetaData) -> bool {

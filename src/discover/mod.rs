@@ -24,7 +24,7 @@ use datafusion::logical_expr::{Expr, SortExpr};
 use datafusion::object_store::{ObjectMeta, ObjectStore};
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
 pub(crate) use footer::fetch_footer;
 pub(crate) use hive::DeclaredPartition;
@@ -201,17 +201,30 @@ async fn read_footer(
 ) -> Result<(Arc<ParquetMetaData>, Schema), BoxError> {
     let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
     let file = footer.file_metadata();
-    check_row_groups(&footer)?;
+    check_row_groups(&footer, object_meta.size)?;
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
     let coerced =
         coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
     Ok((footer, coerced.unwrap_or(schema)))
 }
 
-fn check_row_groups(footer: &ParquetMetaData) -> Result<(), BoxError> {
+/// Whether row counts and byte ranges can be true for a file of `file_size` bytes.
+fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxError> {
     for (index, group) in footer.row_groups().iter().enumerate() {
         if group.num_rows() < 0 {
             return Err(format!("row group {index} has {} rows", group.num_rows()).into());
+        }
+        for column in group.columns() {
+            let (start, length) = (first_page_offset_of(column), column.compressed_size());
+            let end =
+                u64::try_from(start).ok().zip(u64::try_from(length).ok()).map(|(a, b)| a.saturating_add(b));
+            if end.is_none_or(|end| end > file_size) {
+                return Err(format!(
+                    "row group {index}, column {}: {length} bytes at {start} do not lie in a file of {file_size} bytes",
+                    column.column_path()
+                )
+                .into());
+            }
         }
     }
     Ok(())
@@ -266,10 +279,11 @@ fn dataset_file(
 
 /// What DataFusion's byte ranges are compared with: the offset of the first column's first page.
 fn first_page_offset(group: &RowGroupMetaData) -> i64 {
-    group
-        .columns()
-        .first()
-        .map_or(0, |column| column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()))
+    group.columns().first().map_or(0, first_page_offset_of)
+}
+
+fn first_page_offset_of(column: &ColumnChunkMetaData) -> i64 {
+    column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset())
 }
 
 /// The order that every row group of every file declares, as far as they agree; columns of the table only.

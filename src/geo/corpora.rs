@@ -144,7 +144,8 @@ fn between(text: &str, start: &str, end: &str) -> Option<String> {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.len() >= 10 && text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits =
+        text.len() >= 10 && text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| {
         (0..text.len()).step_by(2).filter_map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
     })

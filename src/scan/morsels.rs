@@ -1,17 +1,20 @@
 //! DataFusion's morsels of a batch run, held behind the gate, with panics of the decoder turned into errors.
 
+use std::error::Error;
 use std::fmt::{self, Debug, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
+use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
 use crate::error::OdpError;
@@ -82,6 +85,33 @@ impl Held {
         Box::new(HeldPlanner { inner, held: self.clone() })
     }
 
+    /// `error` with the file it came from, where it does not say so.
+    fn locate(&self, error: DataFusionError) -> DataFusionError {
+        match error {
+            DataFusionError::ParquetError(error) => match *error {
+                ParquetError::External(source) => match source.downcast::<OdpError>() {
+                    Ok(known) => (*known).into(),
+                    Err(source) => self.invalid(source),
+                },
+                error => self.invalid(Box::new(error)),
+            },
+            // The decoder's errors, and those of filters inside it.
+            DataFusionError::ArrowError(error, backtrace) => match *error {
+                ArrowError::ExternalError(source) => match source.downcast::<OdpError>() {
+                    Ok(known) => (*known).into(),
+                    Err(source) => self.invalid(source),
+                },
+                error @ ArrowError::ParquetError(_) => self.invalid(Box::new(error)),
+                error => DataFusionError::ArrowError(Box::new(error), backtrace).context(self.0.path.clone()),
+            },
+            error => error,
+        }
+    }
+
+    fn invalid(&self, source: Box<dyn Error + Send + Sync>) -> DataFusionError {
+        OdpError::InvalidData { location: self.0.path.clone(), source }.into()
+    }
+
     /// Runs `decode`; a panic in it is an error that names the file.
     fn guard<T>(&self, decode: impl FnOnce() -> Result<T>) -> Result<T> {
         catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
@@ -90,8 +120,7 @@ impl Held {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            let source = format!("the Parquet decoder panicked: {message}").into();
-            Err(OdpError::InvalidData { location: self.0.path.clone(), source }.into())
+            Err(self.invalid(format!("the Parquet decoder panicked: {message}").into()))
         })
     }
 }
@@ -105,7 +134,8 @@ struct HeldPlanner {
 impl MorselPlanner for HeldPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
         let Self { inner, held } = *self;
-        let Some(mut plan) = held.guard(|| inner.plan())? else { return Ok(None) };
+        let planned = held.guard(|| inner.plan()).map_err(|error| held.locate(error));
+        let Some(mut plan) = planned? else { return Ok(None) };
         let morsels = plan
             .take_morsels()
             .into_iter()
@@ -116,7 +146,7 @@ impl MorselPlanner for HeldPlanner {
             wrapped.set_pending_planner(async move {
                 let planner = AssertUnwindSafe(pending.into_future()).catch_unwind().await;
                 let planner = match planner {
-                    Ok(planner) => planner?,
+                    Ok(planner) => planner.map_err(|error| held.locate(error))?,
                     Err(panic) => held.guard(|| std::panic::resume_unwind(panic))?,
                 };
                 Ok(held.planner(planner))
@@ -162,7 +192,7 @@ impl Stream for HeldStream {
             held.0.permit.note_consumed();
         }
         let polled = match held.guard(|| Ok(stream.poll_next_unpin(cx))) {
-            Ok(polled) => polled,
+            Ok(polled) => polled.map(|item| item.map(|rows| rows.map_err(|error| held.locate(error)))),
             Err(error) => Poll::Ready(Some(Err(error))),
         };
         if polled.is_ready() {

@@ -49,6 +49,7 @@ impl PhysicalOptimizerRule for OrderedConcatRule {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = OdpOptions::of(config);
+        let plan = plan.transform_up(without_stealing)?.data;
         let plan = match options.ordered_concat {
             true => plan.transform_up(replace_merge)?.data,
             false => plan,
@@ -57,6 +58,21 @@ impl PhysicalOptimizerRule for OrderedConcatRule {
             true => Ok(in_source_order(&plan)?.unwrap_or(plan)),
             false => Ok(plan),
         }
+    }
+}
+
+/// A scan that the optimizer did not regroup keeps each partition's batches to itself: a limit may have told it that
+/// order does not matter, and siblings would then take each other's.
+fn without_stealing(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let scan =
+        plan.downcast_ref::<DataSourceExec>().and_then(|leaf| leaf.downcast_to_file_source::<OdpSource>());
+    match scan {
+        Some((config, _)) if config.output_partitioning.is_none() => {
+            let mut frozen = config.clone();
+            frozen.output_partitioning = Some(Partitioning::UnknownPartitioning(config.file_groups.len()));
+            Ok(Transformed::yes(DataSourceExec::from_data_source(frozen)))
+        }
+        _ => Ok(Transformed::no(plan)),
     }
 }
 

@@ -186,10 +186,10 @@ fn batches(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
         numbers(|batch| batch.compressed_bytes),
         numbers(|batch| batch.uncompressed_bytes),
         Arc::new(values),
-        edges(|e| e.xmin),
-        edges(|e| e.ymin),
-        edges(|e| e.xmax),
-        edges(|e| e.ymax),
+        edges(|e| e.xmin + 0.0),
+        edges(|e| e.ymin + 0.0),
+        edges(|e| e.xmax + 0.0),
+        edges(|e| e.ymax + 0.0),
         column_bounds(snapshot)?,
     ];
     Ok(RecordBatch::try_new(Arc::clone(&BATCHES_SCHEMA), columns)?)
