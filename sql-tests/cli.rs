@@ -260,6 +260,38 @@ fn script_runs_its_statements_up_to_the_first_that_fails() {
 }
 
 #[test]
+fn script_that_is_not_text_is_named_in_the_error() {
+    let home = TempDir::new().unwrap();
+    std::fs::write(home.path().join("s.sql"), [0xff, 0xfe, b'\n']).unwrap();
+    let (code, stdout, stderr) = run(&home, &["-q", "-f", "s.sql"]).unwrap();
+    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(1), "", 1), "{stderr}");
+}
+
+#[test]
+fn rows_printed_as_they_come_are_those_of_every_kind_of_query() {
+    let home = TempDir::new().unwrap();
+    write_points(&home).unwrap();
+    for (query, expected) in [
+        ("SELECT (SELECT max(x) FROM t) AS m, x FROM t WHERE x < 1", "m,x\n499,0\n"),
+        ("SELECT x FROM t WHERE x IN (SELECT max(x) FROM t)", "x\n499\n"),
+        (
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r",
+            "n\n1\n2\n3\n",
+        ),
+        ("SELECT a.x FROM t a JOIN t b ON a.x = b.x + 499", "x\n499\n"),
+        ("SELECT x FROM t UNION ALL SELECT 500 ORDER BY x DESC LIMIT 2", "x\n500\n499\n"),
+        ("SELECT x FROM t WHERE x > 1000", ""),
+        ("VALUES (1), (2)", "column1\n1\n2\n"),
+        ("CREATE VIEW v AS SELECT count(*) AS n FROM t; SELECT n FROM v", "n\n500\n"),
+        ("PREPARE p AS SELECT min(x) AS n FROM t; EXECUTE p", "n\n0\n"),
+    ] {
+        let sql = format!("{POINTS} {query}");
+        let (code, stdout, stderr) = run(&home, &["-q", "--format", "csv", "-c", &sql]).unwrap();
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), expected, ""), "{query}");
+    }
+}
+
+#[test]
 fn scripts_run_before_commands_and_keep_their_tables() {
     let home = TempDir::new().unwrap();
     write_points(&home).unwrap();
@@ -362,9 +394,9 @@ fn no_source_order_gives_the_same_rows() {
         lines
     };
     assert_eq!(sorted(&stdout), sorted(&points_in_source_order()));
-    let shown =
-        run(&home, &["-q", "--format", "csv", "--no-source-order", "-c", "SHOW odp.source_order"]).unwrap();
-    assert!(shown.1.contains("false"), "{}", shown.1);
+    let sql = "SELECT value FROM information_schema.df_settings WHERE name LIKE '%source_order'";
+    let (_, stdout, _) = run(&home, &["-q", "--format", "csv", "--no-source-order", "-c", sql]).unwrap();
+    assert_eq!(stdout, "value\nfalse\n");
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub(crate) async fn run(shell: &Shell, print_options: &mut PrintOptions) -> Resu
                 Ok(()) => {}
                 Err(error) => report(&error),
             },
-            _ = tokio::signal::ctrl_c() => writeln!(io::stdout(), "^C")?,
+            // The terminal shows ^C itself while a query runs.
+            _ = tokio::signal::ctrl_c() => writeln!(io::stdout())?,
         }
         if let Some(helper) = editor.helper_mut() {
             helper.set_dialect(&shell.task_ctx().session_config().options().sql_parser.dialect);

@@ -4,7 +4,7 @@
 //! exit code has to tell. What a script may hold is the same, and the `\` commands of the shell besides.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
@@ -112,6 +112,6 @@ pub(crate) async fn run_command(shell: &Shell, text: &str, print_options: &mut P
     }
 }
 
-fn read_error(error: std::io::Error, name: &str) -> DataFusionError {
-    DataFusionError::External(format!("cannot read {name}: {error}").into())
+fn read_error(error: io::Error, name: &str) -> DataFusionError {
+    DataFusionError::IoError(error).context(format!("cannot read {name}"))
 }
