@@ -51,12 +51,14 @@ pub(crate) fn plan_scan(
         .collect::<Vec<_>>();
     let partitions = groups.len();
     let partition_limit = options.partition_limit(target_partitions);
+    let readers = readers(state, snapshot)?;
     let source = OdpSource::new(
-        parquet_source(state, snapshot, &options)?,
+        parquet_source(state, snapshot, &options, readers.clone()),
         ScanShape {
             snapshot: Arc::clone(snapshot),
             kept: indices,
             summary,
+            readers,
             partition_limit,
             open_batch_limit: options.open_batch_limit(target_partitions),
             pushdown_filters: options.pushdown_filters || parquet_config(state).pushdown_filters,
@@ -78,29 +80,30 @@ pub(crate) fn plan_scan(
     Ok(DataSourceExec::from_data_source(config))
 }
 
+fn readers(state: &dyn Session, snapshot: &DatasetSnapshot) -> Result<PinnedReaderFactory> {
+    let runtime = state.runtime_env();
+    let url = snapshot.object_store_url();
+    let cache = runtime.cache_manager.get_file_metadata_cache();
+    Ok(PinnedReaderFactory::new(runtime.object_store(url)?, cache, url.as_str().starts_with("file:")))
+}
+
 fn parquet_source(
     state: &dyn Session,
     snapshot: &DatasetSnapshot,
     options: &OdpOptions,
-) -> Result<Arc<dyn FileSource>> {
-    let runtime = state.runtime_env();
-    let url = snapshot.object_store_url();
-    let factory = PinnedReaderFactory {
-        store: runtime.object_store(url)?,
-        cache: runtime.cache_manager.get_file_metadata_cache(),
-        is_local: url.as_str().starts_with("file:"),
-    };
+    readers: PinnedReaderFactory,
+) -> Arc<dyn FileSource> {
     let mut parquet = TableParquetOptions { global: parquet_config(state).clone(), ..Default::default() };
     parquet.global.pruning &= options.pruning;
     parquet.global.enable_page_index &= options.pruning;
     parquet.global.bloom_filter_on_read &= options.pruning;
     // Decided for each filter when it is pushed down.
     parquet.global.pushdown_filters = false;
-    Ok(Arc::new(
+    Arc::new(
         ParquetSource::new(snapshot.table_schema().clone())
             .with_table_parquet_options(parquet)
-            .with_parquet_file_reader_factory(Arc::new(factory)),
-    ))
+            .with_parquet_file_reader_factory(Arc::new(readers)),
+    )
 }
 
 fn parquet_config(state: &dyn Session) -> &ParquetOptions {

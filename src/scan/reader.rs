@@ -1,13 +1,15 @@
 //! Reads the bytes of one file version, and of no other.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{ParquetFileMetrics, ParquetFileReaderFactory};
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::object_store::path::Path;
 use datafusion::object_store::{
     self, GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt,
     coalesce_ranges,
@@ -19,16 +21,39 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::discover::fetch_footer;
 use crate::error::OdpError;
 
 /// Makes readers that fail when their file is no longer the version that was planned.
+#[derive(Clone)]
 pub(crate) struct PinnedReaderFactory {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) cache: Arc<FileMetadataCache>,
+    store: Arc<dyn ObjectStore>,
+    cache: Arc<FileMetadataCache>,
     /// Files lie in this machine's file system.
-    pub(crate) is_local: bool,
+    is_local: bool,
+    /// Footers come with their page index, whatever the reader asks for.
+    page_index: PageIndexPolicy,
+    /// One reader of a file's footer at a time: the others find it in the cache.
+    footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
+}
+
+impl PinnedReaderFactory {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: Arc<FileMetadataCache>, is_local: bool) -> Self {
+        Self { store, cache, is_local, page_index: PageIndexPolicy::Skip, footers: Arc::default() }
+    }
+
+    /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
+    /// DataFusion's opener reads a file's whole page index again for each partition.
+    pub(crate) fn with_page_index(self) -> Self {
+        Self { page_index: PageIndexPolicy::Optional, ..self }
+    }
+
+    fn footer_lock(&self, path: &Path) -> Arc<AsyncMutex<()>> {
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(footers.entry(path.clone()).or_default())
+    }
 }
 
 impl Debug for PinnedReaderFactory {
@@ -45,15 +70,17 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
         _metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> datafusion::common::Result<Box<dyn AsyncFileReader + Send>> {
-        let path = partitioned_file.object_meta.location.as_ref();
+        let location = partitioned_file.object_meta.location.clone();
         Ok(Box::new(PinnedReader {
-            metrics: ParquetFileMetrics::new(partition_index, path, metrics),
+            metrics: ParquetFileMetrics::new(partition_index, location.as_ref(), metrics),
             file: PinnedFile {
                 store: Arc::clone(&self.store),
                 object_meta: partitioned_file.object_meta,
                 is_local: self.is_local,
             },
             cache: Arc::clone(&self.cache),
+            page_index: self.page_index,
+            footer_lock: self.footer_lock(&location),
         }))
     }
 }
@@ -61,6 +88,8 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
 struct PinnedReader {
     file: PinnedFile,
     cache: Arc<FileMetadataCache>,
+    page_index: PageIndexPolicy,
+    footer_lock: Arc<AsyncMutex<()>>,
     metrics: ParquetFileMetrics,
 }
 
@@ -83,8 +112,10 @@ impl AsyncFileReader for PinnedReader {
         &'a mut self,
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
-        let page_index = options.map_or(PageIndexPolicy::Skip, ArrowReaderOptions::column_index_policy);
+        let asked = options.map_or(PageIndexPolicy::Skip, ArrowReaderOptions::column_index_policy);
+        let page_index = if asked == PageIndexPolicy::Skip { self.page_index } else { asked };
         async move {
+            let _first = self.footer_lock.lock().await;
             fetch_footer(&*self.file.store, &self.file.object_meta, &self.cache, page_index).await.map_err(
                 |e| {
                     let location = self.file.object_meta.location.to_string();

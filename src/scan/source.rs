@@ -29,6 +29,7 @@ use super::admission::Gate;
 use super::metrics::{PruningSummary, ScanMetrics};
 use super::morsels::GatedMorselizer;
 use super::nan_safety::hide_unsafe;
+use super::reader::PinnedReaderFactory;
 use super::spatial::expand;
 use crate::dataset::DatasetSnapshot;
 
@@ -51,6 +52,7 @@ pub(crate) struct ScanShape {
     /// Ascending batch indices; the partitions of the scan as planned.
     pub(crate) kept: Vec<usize>,
     pub(crate) summary: PruningSummary,
+    pub(crate) readers: PinnedReaderFactory,
     /// Merge to this many partitions; `None` = never.
     pub(crate) partition_limit: Option<usize>,
     pub(crate) open_batch_limit: usize,
@@ -102,6 +104,19 @@ impl OdpSource {
         match self.scan.pushdown_filters && saves_columns && !was_on {
             true => Arc::new(parquet.clone().with_pushdown_filters(true)),
             false => Arc::clone(&self.inner),
+        }
+    }
+
+    /// The Parquet source to open; with page indexes if it has a filter to prune pages by.
+    fn with_page_indexes(&self) -> Arc<dyn FileSource> {
+        match self.inner.downcast_ref::<ParquetSource>() {
+            Some(parquet)
+                if parquet.filter().is_some() && parquet.table_parquet_options().global.enable_page_index =>
+            {
+                let readers = self.scan.readers.clone().with_page_index();
+                Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers)))
+            }
+            _ => Arc::clone(&self.inner),
         }
     }
 
@@ -226,7 +241,8 @@ impl FileSource for OdpSource {
         // finds by bounds that say nothing of NaN.
         let mut config = base_config.clone();
         config.preserve_order = true;
-        let inner = Arc::from(self.inner.create_morselizer(object_store, &config, partition)?);
+        let inner =
+            Arc::from(self.with_page_indexes().create_morselizer(object_store, &config, partition)?);
         let order = Arc::clone(&ranked.order);
         let rank = move |file: &PartitionedFile| {
             let first = file.extension::<BatchRun>().map(|run| run.0.start);
