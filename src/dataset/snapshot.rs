@@ -30,6 +30,8 @@ const KEPT_RANGES: usize = 4096;
 #[derive(Debug)]
 pub struct DatasetSnapshot {
     parts: SnapshotParts,
+    /// Statistics of each batch; computed once.
+    single: Vec<OnceLock<Arc<Statistics>>>,
     /// Statistics of contiguous batches, by first and last + 1; computed once.
     ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
     total: OnceLock<Arc<Statistics>>,
@@ -52,7 +54,8 @@ pub(crate) struct SnapshotParts {
 
 impl DatasetSnapshot {
     pub(crate) fn new(parts: SnapshotParts) -> Self {
-        Self { parts, ranges: Mutex::default(), total: OnceLock::new() }
+        let single = parts.batches.iter().map(|_| OnceLock::new()).collect();
+        Self { parts, single, ranges: Mutex::default(), total: OnceLock::new() }
     }
 
     /// The table's schema: the files' columns, then the partition columns.
@@ -128,27 +131,32 @@ impl DatasetSnapshot {
     /// The statistics of the whole table: row count exact, the rest exact, inexact (floats, cut text) or absent.
     #[must_use]
     pub fn statistics(&self) -> Arc<Statistics> {
-        let total = self.total.get_or_init(|| {
-            let all = 0..self.num_batches();
-            Arc::new(self.with_bytes(self.parts.bounds.statistics(&all), &self.parts.batches))
-        });
+        let total = self.total.get_or_init(|| Arc::new(self.merged_statistics(&(0..self.num_batches()))));
         Arc::clone(total)
     }
 
     /// The statistics of the contiguous batches in `range` together; an empty range for one past the end.
     pub(crate) fn range_statistics(&self, range: Range<usize>) -> Arc<Statistics> {
+        if range.len() == 1 {
+            return Arc::clone(
+                self.single[range.start].get_or_init(|| Arc::new(self.merged_statistics(&range))),
+            );
+        }
         let key = (range.start, range.end);
         if let Some(known) = self.ranges.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(known);
         }
-        let batches = &self.parts.batches[range.clone()];
-        let merged = Arc::new(self.with_bytes(self.parts.bounds.statistics(&range), batches));
+        let merged = Arc::new(self.merged_statistics(&range));
         let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        if ranges.len() >= KEPT_RANGES.max(2 * self.num_batches()) {
+        if ranges.len() >= KEPT_RANGES {
             ranges.clear();
         }
         ranges.insert(key, Arc::clone(&merged));
         merged
+    }
+
+    fn merged_statistics(&self, range: &Range<usize>) -> Statistics {
+        self.with_bytes(self.parts.bounds.statistics(range), &self.parts.batches[range.clone()])
     }
 
     fn with_bytes<'a>(

@@ -5,6 +5,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use datafusion::arrow::error::ArrowError;
@@ -21,10 +22,17 @@ use crate::error::OdpError;
 
 /// Opens batch runs one after the other, each once the gate admits it.
 pub(crate) struct GatedMorselizer {
-    pub(crate) inner: Arc<dyn Morselizer>,
-    pub(crate) gate: Arc<Gate>,
-    /// The rank of a run at the gate.
-    pub(crate) rank: Box<dyn Fn(&PartitionedFile) -> usize + Send + Sync>,
+    inner: Arc<dyn Morselizer>,
+    gate: Arc<Gate>,
+    /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.
+    ranks: Arc<[usize]>,
+    opened: AtomicUsize,
+}
+
+impl GatedMorselizer {
+    pub(crate) fn new(inner: Arc<dyn Morselizer>, gate: Arc<Gate>, ranks: Arc<[usize]>) -> Self {
+        Self { inner, gate, ranks, opened: AtomicUsize::new(0) }
+    }
 }
 
 impl Debug for GatedMorselizer {
@@ -35,7 +43,9 @@ impl Debug for GatedMorselizer {
 
 impl Morselizer for GatedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
-        let rank = (self.rank)(&file);
+        // Partitions never take each other's runs, so the n-th call is for the n-th run.
+        let nth = self.opened.fetch_add(1, Ordering::Relaxed);
+        let rank = self.ranks.get(nth).copied().unwrap_or(0);
         Ok(Box::new(WaitingPlanner {
             inner: Arc::clone(&self.inner),
             gate: Arc::clone(&self.gate),

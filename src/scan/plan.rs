@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::pruning::KeptBatches;
 use super::reader::PinnedReaderFactory;
-use super::source::{OdpSource, ScanShape, run_file};
+use super::source::{OdpSource, ScanShape};
 use crate::dataset::DatasetSnapshot;
 use crate::options::OdpOptions;
 
@@ -45,7 +45,7 @@ pub(crate) fn plan_scan(
     let groups = indices
         .iter()
         .map(|&i| {
-            let file = run_file(snapshot, i..i + 1);
+            let file = snapshot.partitioned_file(i..i + 1);
             FileGroup::new(vec![file]).with_statistics(snapshot.range_statistics(i..i + 1))
         })
         .collect::<Vec<_>>();

@@ -9,7 +9,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, not_impl_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::object_store::ObjectStore;
 use datafusion::physical_expr::expressions::DynamicFilterTracking;
@@ -60,14 +62,14 @@ pub(crate) struct ScanShape {
     pub(crate) pushdown_filters: bool,
 }
 
-/// The first batch of a [`PartitionedFile`] and the one past its last: tells runs apart at the gate.
+/// The batches that a merged [`PartitionedFile`] reads; one without it reads one batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BatchRun(pub(crate) Range<usize>);
+struct BatchRun(Range<usize>);
 
 struct RankedGate {
     gate: Arc<Gate>,
-    /// First batches of all runs in the order to open them; empty = first come, first served.
-    order: Arc<[usize]>,
+    /// For each partition the ranks of its runs, in their order; empty = first come, first served.
+    ranks: Vec<Arc<[usize]>>,
     metrics: ScanMetrics,
 }
 
@@ -123,19 +125,31 @@ impl OdpSource {
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
         self.gate.get_or_init(|| {
             let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
-            let files: Vec<PartitionedFile> =
-                config.file_groups.iter().flat_map(FileGroup::iter).cloned().collect();
-            let first = |file: &PartitionedFile| file.extension::<BatchRun>().map_or(0, |run| run.0.start);
-            let planned: Vec<usize> = files.iter().map(first).collect();
-            let wanted: Vec<usize> = self.inner.reorder_files(files).iter().map(first).collect();
-            let is_ranked = planned != wanted;
             let limit = self.scan.open_batch_limit;
-            let (gate, order) = match is_ranked {
-                true => (Gate::best_first(limit, config.file_groups.len(), metrics.clone()), wanted.into()),
-                false => (Gate::new(limit, metrics.clone()), Arc::default()),
+            let (gate, ranks) = match self.ranks(&config.file_groups) {
+                Some(ranks) => (Gate::best_first(limit, config.file_groups.len(), metrics.clone()), ranks),
+                None => (Gate::new(limit, metrics.clone()), Vec::new()),
             };
-            RankedGate { gate: Arc::new(gate), order, metrics }
+            RankedGate { gate: Arc::new(gate), ranks, metrics }
         })
+    }
+
+    /// For each group the ranks of its files in the order that the Parquet source wants to open all of them; `None` if
+    /// that is the order they are in.
+    fn ranks(&self, groups: &[FileGroup]) -> Option<Vec<Arc<[usize]>>> {
+        struct Position(usize);
+        let files = groups.iter().flat_map(FileGroup::iter).cloned().enumerate();
+        let files: Vec<_> = files.map(|(at, file)| file.with_extension(Position(at))).collect();
+        let wanted = self.inner.reorder_files(files);
+        let mut ranks = vec![0; wanted.len()];
+        for (rank, file) in wanted.iter().enumerate() {
+            *ranks.get_mut(file.extension::<Position>()?.0)? = rank;
+        }
+        if ranks.is_sorted() {
+            return None;
+        }
+        let mut ranks = ranks.into_iter();
+        Some(groups.iter().map(|group| ranks.by_ref().take(group.len()).collect()).collect())
     }
 
     /// The kept batches cut into at most `limit` groups of contiguous runs with about the same rows.
@@ -170,7 +184,8 @@ impl OdpSource {
                 && batches[i] == batches[i - 1] + 1
                 && snapshot.batches()[batches[i]].file_index == snapshot.batches()[batches[start]].file_index;
             if !continues {
-                files.push(run_file(snapshot, batches[start]..batches[i - 1] + 1));
+                let run = batches[start]..batches[i - 1] + 1;
+                files.push(snapshot.partitioned_file(run.clone()).with_extension(BatchRun(run)));
                 start = i;
             }
         }
@@ -200,11 +215,6 @@ fn dynamic_filters_first(source: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
     }
     let reordered = conjunction(dynamic.into_iter().chain(fixed).cloned());
     Arc::new(parquet.with_predicate(reordered))
-}
-
-/// What to open for the contiguous batches in `run`, all of one file.
-pub(crate) fn run_file(snapshot: &DatasetSnapshot, run: Range<usize>) -> PartitionedFile {
-    snapshot.partitioned_file(run.clone()).with_extension(BatchRun(run))
 }
 
 impl Debug for OdpSource {
@@ -243,12 +253,8 @@ impl FileSource for OdpSource {
         config.preserve_order = true;
         let inner =
             Arc::from(self.with_page_indexes().create_morselizer(object_store, &config, partition)?);
-        let order = Arc::clone(&ranked.order);
-        let rank = move |file: &PartitionedFile| {
-            let first = file.extension::<BatchRun>().map(|run| run.0.start);
-            first.and_then(|first| order.iter().position(|&other| other == first)).unwrap_or(0)
-        };
-        Ok(Box::new(GatedMorselizer { inner, gate: Arc::clone(&ranked.gate), rank: Box::new(rank) }))
+        let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
+        Ok(Box::new(GatedMorselizer::new(inner, Arc::clone(&ranked.gate), ranks)))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -301,15 +307,28 @@ impl FileSource for OdpSource {
         _output_ordering: Option<LexOrdering>,
         config: &FileScanConfig,
     ) -> Result<Option<FileScanConfig>> {
-        let mut merged = config.clone();
-        if let Some(limit) = self.scan.partition_limit
-            && self.scan.kept.len() > limit
-            && config.file_groups.len() == self.scan.kept.len()
-        {
-            merged.file_groups =
-                self.balanced_groups(limit).into_iter().map(|group| self.file_group(group)).collect();
-        }
-        merged.output_partitioning = Some(Partitioning::UnknownPartitioning(merged.file_groups.len()));
+        let is_whole = config.file_groups.len() == self.scan.kept.len();
+        let groups: Vec<FileGroup> = match self.scan.partition_limit {
+            Some(limit) if self.scan.kept.len() > limit && is_whole => {
+                self.balanced_groups(limit).into_iter().map(|group| self.file_group(group)).collect()
+            }
+            _ => config.file_groups.clone(),
+        };
+        // Not a clone of the whole: that would copy every group only to drop it.
+        let partitions = groups.len();
+        let merged =
+            FileScanConfigBuilder::new(config.object_store_url.clone(), Arc::clone(&config.file_source))
+                .with_file_groups(groups)
+                .with_constraints(config.constraints.clone())
+                .with_limit(config.limit)
+                .with_preserve_order(config.preserve_order)
+                .with_output_ordering(config.output_ordering.clone())
+                .with_file_compression_type(config.file_compression_type)
+                .with_batch_size(config.batch_size)
+                .with_expr_adapter(config.expr_adapter_factory.clone())
+                .with_statistics(config.statistics())
+                .with_output_partitioning(Some(Partitioning::UnknownPartitioning(partitions)))
+                .build();
         Ok(Some(merged))
     }
 
