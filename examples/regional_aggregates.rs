@@ -1,8 +1,8 @@
 //! Statistics of ocean observations by region, station and month, over a Parquet dataset larger than one file.
 //!
 //! ```sh
-//! cargo run --release --example regional_aggregates
-//! cargo run --release --example regional_aggregates -- --data DIR --rows N --region 'NAME=WKT' --region …
+//! cargo run --example regional_aggregates
+//! cargo run --example regional_aggregates -- --data DIR --rows N --region 'NAME=WKT' --region …
 //! ```
 //!
 //! `--data DIR` is a dataset of yours: Parquet files with longitude and latitude, and where they exist station,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
@@ -437,5 +437,28 @@ async fn cut_text_bounds_prune_and_are_not_answers() -> Result<()> {
     assert!(shown(&plan).contains("DataSourceExec"), "{}", shown(&plan));
     let value = datafusion::arrow::util::display::array_value_to_string(rows[0].column(1), 0)?;
     assert_eq!(value, "a long common prefix 099");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bounds_of_text_do_not_bound_the_numbers_it_is_declared_as() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (file, texts) in [("a", ["10", "9"]), ("b", ["100", "20"])] {
+        let texts = Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+        let rows = RecordBatch::try_from_iter([("n", texts)])?;
+        write(&dir.path().join(format!("{file}.parquet")), &rows, 10)?;
+    }
+    let ctx = session(2, &[])?;
+    let declared = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+    let builder = OdpTableProvider::builder(text(dir.path())?).with_schema(Arc::new(declared));
+    ctx.register_table("t", Arc::new(builder.open(&ctx).await?))?;
+    for (filter, expected) in [("n < 10", 1), ("n > 50", 1), ("n >= 20", 2), ("n = 9", 1), ("n <> 9", 3)] {
+        let (rows, plan) = run(&ctx, &format!("SELECT n FROM t WHERE {filter}")).await?;
+        let found: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(found, expected, "{filter}\n{}", shown(&plan));
+    }
+    let (rows, _) = run(&ctx, "SELECT min(n), max(n) FROM t").await?;
+    assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 9);
+    assert_eq!(rows[0].column(1).as_primitive::<Int64Type>().value(0), 100);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, UInt64Array, new_null_array,
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
@@ -127,8 +127,27 @@ fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<A
     if bounds.data_type() == data_type {
         return Ok(bounds);
     }
+    if !keeps_order(bounds.data_type(), data_type) {
+        return Ok(new_null_array(data_type, bounds.len()));
+    }
     // What does not fit the table's type becomes unknown.
     Ok(cast_with_options(&bounds, data_type, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+/// Whether a cast keeps values in their order, so that cast bounds bound the cast values. A declared schema may ask for
+/// casts that do not: the texts `"10"` and `"9"` as numbers.
+fn keeps_order(from: &DataType, to: &DataType) -> bool {
+    use DataType::*;
+    match (from, to) {
+        (from, Dictionary(_, to)) => from == to.as_ref() || keeps_order(from, to),
+        (Dictionary(_, from), to) => from.as_ref() == to || keeps_order(from, to),
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (Timestamp(_, zone), Timestamp(_, other)) => zone == other,
+        (Decimal128(_, from), Decimal128(_, to)) => from <= to,
+        (from, to) if from.is_integer() => to.is_integer() || to.is_floating(),
+        (from, to) => from.is_floating() && to.is_floating(),
+    }
 }
 
 /// The bounds of a leaf column of floats, by its path of names, one pair per row group; `None` where unknown.
