@@ -82,7 +82,7 @@ pub(crate) fn hostile(first: i64, rows: usize, random: &mut StdRng) -> Result<Re
     let (mut lons, mut lats) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     for _ in 0..rows {
         let float = match random.random_range(0..40) {
-            0 => Some(f64::NAN),
+            0 => Some(if random.random_bool(0.5) { f64::NAN } else { -f64::NAN }),
             1 => None,
             2 => Some(f64::INFINITY),
             3 => Some(f64::NEG_INFINITY),

@@ -175,6 +175,21 @@ async fn nan_is_found_above_every_bound() -> Result<()> {
 }
 
 #[tokio::test]
+async fn negative_nan_is_found_below_every_bound() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_floats(dir.path(), vec![10.0, 11.0, 12.0, -f64::NAN])?;
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    for (filter, expected) in
+        [("x < 0.5", vec![3]), ("x < 0.5 AND x > -9", vec![]), ("x <= 10", vec![0, 3, 4, 5, 6, 7])]
+    {
+        let (rows, plan) = run(&ctx, &format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await?;
+        assert_eq!(ids(&rows), expected, "{filter}\n{}", shown(&plan));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn filters_prune_batches_pages_and_rows() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let rows = observations(0, 1000, 0)?;
@@ -460,5 +475,58 @@ async fn bounds_of_text_do_not_bound_the_numbers_it_is_declared_as() -> Result<(
     let (rows, _) = run(&ctx, "SELECT min(n), max(n) FROM t").await?;
     assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 9);
     assert_eq!(rows[0].column(1).as_primitive::<Int64Type>().value(0), 100);
+    Ok(())
+}
+
+/// Rows of column `id` from `lists`, one file each, one row group a list.
+fn write_lists(dir: &Path, lists: &[Vec<Option<i64>>]) -> Result<()> {
+    for (file, list) in lists.iter().enumerate() {
+        let column = Arc::new(Int64Array::from(list.clone())) as ArrayRef;
+        let rows = RecordBatch::try_from_iter_with_nullable([("id", column, true)])?;
+        write(&dir.join(format!("{file}.parquet")), &rows, list.len())?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_declared_order_of_batches_is_not_taken_for_one_of_the_table() -> Result<()> {
+    // Each batch is in order, NULLs last; together they are not, and only the NULLs show it in the second dataset.
+    let overlapping: Vec<Vec<_>> =
+        (0..40).map(|i| (0..300).map(|row| Some((i * 7) % 40 * 100 + row)).collect()).collect();
+    let with_nulls: Vec<Vec<_>> =
+        (0..40).map(|i| (0..300).map(|row| (row < 299).then_some(i * 1000 + row)).collect()).collect();
+    for (lists, partitions) in
+        [(&overlapping, "2"), (&overlapping, "30"), (&with_nulls, "2"), (&with_nulls, "30")]
+    {
+        let dir = tempfile::tempdir()?;
+        write_lists(dir.path(), lists)?;
+        let ctx = session(2, &[("odp.max_partitions", partitions)])?;
+        let order = vec![datafusion::prelude::col("id").sort(true, false)];
+        let table = OdpTableProvider::builder(text(dir.path())?).with_order(order).open(&ctx).await?;
+        ctx.register_table("t", Arc::new(table))?;
+        let (rows, plan) = run(&ctx, "SELECT id FROM t WHERE id IS NULL OR id * 2 > 5 ORDER BY id").await?;
+        let all = concat_batches(&rows[0].schema(), &rows)?;
+        let found: Vec<Option<i64>> = all.column(0).as_primitive::<Int64Type>().iter().collect();
+        let mut expected: Vec<Option<i64>> =
+            lists.iter().flatten().copied().filter(|id| id.is_none_or(|id| id * 2 > 5)).collect();
+        expected.sort_by_key(|id| (id.is_none(), *id));
+        assert_eq!(found, expected, "{}", shown(&plan));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn numbers_declared_as_text_are_bounded_as_text() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_lists(dir.path(), &[(5..13).map(Some).collect()])?;
+    let ctx = session(2, &[])?;
+    let declared = Schema::new(vec![Field::new("id", DataType::Utf8, true)]);
+    let builder = OdpTableProvider::builder(text(dir.path())?).with_schema(Arc::new(declared));
+    ctx.register_table("t", Arc::new(builder.open(&ctx).await?))?;
+    let (rows, _) = run(&ctx, "SELECT min(id), max(id) FROM t").await?;
+    assert_eq!(rows[0].column(0).as_string::<i32>().value(0), "10");
+    assert_eq!(rows[0].column(1).as_string::<i32>().value(0), "9");
+    let (rows, plan) = run(&ctx, "SELECT id FROM t WHERE id = '7'").await?;
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1, "{}", shown(&plan));
     Ok(())
 }

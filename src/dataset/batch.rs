@@ -158,7 +158,7 @@ mod tests {
             e_tag: None,
             version: None,
         };
-        DatasetFile { object_meta, partition_values: vec![], row_groups }
+        DatasetFile::new(object_meta, vec![], row_groups)
     }
 
     fn cut(files: &[&[u64]], unit: BatchUnit) -> Vec<(usize, u64, u64)> {

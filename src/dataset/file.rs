@@ -13,6 +13,8 @@ pub struct DatasetFile {
     pub partition_values: Vec<ScalarValue>,
     /// The file's row groups in file order; those without rows included.
     pub row_groups: Vec<RowGroup>,
+    /// The offsets of the row groups ascend, so that byte ranges can name row groups.
+    pub(crate) has_ordered_offsets: bool,
 }
 
 /// Where one row group lies in its file.
@@ -32,6 +34,15 @@ pub struct RowGroup {
 }
 
 impl DatasetFile {
+    pub(crate) fn new(
+        object_meta: ObjectMeta,
+        partition_values: Vec<ScalarValue>,
+        row_groups: Vec<RowGroup>,
+    ) -> Self {
+        let has_ordered_offsets = row_groups.windows(2).all(|pair| pair[0].offset < pair[1].offset);
+        Self { object_meta, partition_values, row_groups, has_ordered_offsets }
+    }
+
     /// Rows in the file.
     #[must_use]
     pub fn num_rows(&self) -> u64 {

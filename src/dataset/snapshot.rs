@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Result, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
@@ -155,6 +155,12 @@ impl DatasetSnapshot {
         merged
     }
 
+    /// The statistics of the batches at `indices` together.
+    pub(crate) fn statistics_at(&self, indices: &[usize]) -> Result<Statistics> {
+        let batches = indices.iter().map(|&i| &self.parts.batches[i]);
+        Ok(self.with_bytes(self.parts.bounds.statistics_at(indices)?, batches))
+    }
+
     fn merged_statistics(&self, range: &Range<usize>) -> Statistics {
         self.with_bytes(self.parts.bounds.statistics(range), &self.parts.batches[range.clone()])
     }
@@ -183,18 +189,13 @@ impl DatasetSnapshot {
             let start = file.row_groups[first.row_groups.start].offset;
             let end = file.row_groups.get(last.row_groups.end).map_or(file.object_meta.size, |g| g.offset);
             if let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end))
-                && ranges_are_ordered(file)
+                && file.has_ordered_offsets
             {
                 return opened.with_range(start, end);
             }
         }
         opened.with_extension(access_plan(file, span))
     }
-}
-
-/// Whether the offsets of the file's row groups ascend, so that byte ranges can name row groups.
-fn ranges_are_ordered(file: &DatasetFile) -> bool {
-    file.row_groups.windows(2).all(|pair| pair[0].offset < pair[1].offset)
 }
 
 /// Exactly the rows of `batches`, which are contiguous batches of `file`.

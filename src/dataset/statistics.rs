@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array};
+use datafusion::arrow::compute::kernels::cmp::{lt, lt_eq};
 use datafusion::arrow::compute::{concat, take};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 use datafusion::common::stats::Precision;
@@ -229,6 +230,36 @@ impl BatchBounds {
             max_exact: BooleanArray::from(vec![exact(&bounds.max_exact)]),
             null_counts: UInt64Array::from(vec![null_count]),
         })
+    }
+
+    /// Whether the rows of each of the row groups or batches at `indices` come before those of the next, in order of
+    /// one column. `strictly`: with no value in common.
+    ///
+    /// Floats prove nothing: NaN is not in their bounds. Nor do columns with NULLs.
+    pub(crate) fn follow(
+        &self,
+        column: usize,
+        indices: &[usize],
+        descending: bool,
+        strictly: bool,
+    ) -> Result<bool> {
+        let Some(bounds) = self.columns.get(column) else { return Ok(false) };
+        if bounds.min.data_type().is_floating() || bounds.min.data_type().is_nested() {
+            return Ok(false);
+        }
+        let indices: UInt64Array = indices.iter().map(|&i| Some(i as u64)).collect();
+        let bounds = bounds.take(&indices)?;
+        let has_nulls = bounds.null_counts.iter().any(|nulls| nulls != Some(0));
+        if has_nulls || bounds.min.null_count() > 0 || bounds.max.null_count() > 0 {
+            return Ok(false);
+        }
+        let pairs = indices.len().saturating_sub(1);
+        let (end, start) = match descending {
+            false => (bounds.max.slice(0, pairs), bounds.min.slice(indices.len() - pairs, pairs)),
+            true => (bounds.max.slice(indices.len() - pairs, pairs), bounds.min.slice(0, pairs)),
+        };
+        let ordered = if strictly { lt(&end, &start)? } else { lt_eq(&end, &start)? };
+        Ok(ordered.true_count() == pairs)
     }
 
     /// The number of row groups or batches.

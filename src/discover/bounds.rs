@@ -78,19 +78,17 @@ fn read_bounds(
     Ok(ColumnBounds {
         min: to_table_type(converter.row_group_mins(groups())?, data_type, Zero::Lower)?,
         max: to_table_type(converter.row_group_maxes(groups())?, data_type, Zero::Upper)?,
-        min_exact: exact(footer, &converter.row_group_is_min_value_exact(groups())?, found),
-        max_exact: exact(footer, &converter.row_group_is_max_value_exact(groups())?, found),
+        min_exact: exact(&converter.row_group_is_min_value_exact(groups())?, found),
+        max_exact: exact(&converter.row_group_is_max_value_exact(groups())?, found),
         null_counts,
     })
 }
 
-/// Bounds of fixed-width values are values; those of text and binary are if the writer says so.
-fn exact(footer: &ParquetMetaData, flags: &BooleanArray, field: &Field) -> BooleanArray {
+/// Bounds of fixed-width values are values unless the writer says otherwise; those of text and binary only if it says
+/// so.
+fn exact(flags: &BooleanArray, field: &Field) -> BooleanArray {
     let is_fixed = field.data_type().is_primitive() || *field.data_type() == DataType::Boolean;
-    match is_fixed && flags.len() == footer.num_row_groups() {
-        true => BooleanArray::from(vec![true; flags.len()]),
-        false => flags.iter().map(|flag| Some(flag.unwrap_or(false))).collect(),
-    }
+    flags.iter().map(|flag| Some(flag.unwrap_or(false) || is_fixed)).collect()
 }
 
 /// A zero bound says nothing of the sign of zeros.
@@ -136,7 +134,7 @@ fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<A
 
 /// Whether a cast keeps values in their order, so that cast bounds bound the cast values. A declared schema may ask for
 /// casts that do not: the texts `"10"` and `"9"` as numbers.
-fn keeps_order(from: &DataType, to: &DataType) -> bool {
+pub(super) fn keeps_order(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
     match (from, to) {
         (from, Dictionary(_, to)) => from == to.as_ref() || keeps_order(from, to),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::DataFusionError;
 use datafusion::datasource::physical_plan::parquet::metadata::{CachedParquetMetaData, DFParquetMetadata};
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
 use datafusion::object_store::{ObjectMeta, ObjectStore};
@@ -12,52 +13,64 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 use parquet::file::page_index::column_index::{ColumnIndexMetaData, PrimitiveColumnIndex};
 use parquet::file::statistics::Statistics;
 
+use crate::error::OdpError;
+
 /// The footer of one file version; with the page index if asked and the file has one.
 ///
 /// Comes from the cache if it is there; else one or two reads, and the cache keeps it.
 /// # Errors
-/// Whatever the store or the Parquet reader says; the caller adds the path.
+/// [`OdpError::Storage`] if the store fails, [`OdpError::InvalidData`] if the footer breaks the format.
 pub(crate) async fn fetch_footer(
     store: &dyn ObjectStore,
     object_meta: &ObjectMeta,
     cache: &Arc<FileMetadataCache>,
     page_index: PageIndexPolicy,
-) -> datafusion::common::Result<Arc<ParquetMetaData>> {
-    let cached = cached_footer(object_meta, cache.as_ref());
-    let had_index = cached.as_ref().is_some_and(has_page_index);
-    if let Some(footer) = cached
-        && (page_index == PageIndexPolicy::Skip || had_index)
-    {
+) -> Result<Arc<ParquetMetaData>, OdpError> {
+    if let Some(footer) = cached_footer(object_meta, cache.as_ref(), page_index) {
         return Ok(footer);
     }
-    let footer = DFParquetMetadata::new(store, object_meta)
-        .with_file_metadata_cache(Some(Arc::clone(cache)))
-        .with_page_index_policy(Some(page_index))
-        .fetch_metadata()
-        .await?;
-    match without_distrusted_statistics(&footer, object_meta.size)? {
-        None => Ok(footer),
-        Some(clean) => {
-            let clean = Arc::new(clean);
-            let entry = CachedFileMetadataEntry::new(
-                object_meta.clone(),
-                Arc::new(CachedParquetMetaData::new(Arc::clone(&clean))),
-            );
-            cache.put(&object_meta.location, entry);
-            Ok(clean)
-        }
+    let reader = DFParquetMetadata::new(store, object_meta).with_page_index_policy(Some(page_index));
+    let footer = reader.fetch_metadata().await.map_err(|error| failed(object_meta, error))?;
+    let clean = without_distrusted_statistics(&footer, object_meta.size)
+        .map_err(|error| failed(object_meta, error.into()))?
+        .map_or(footer, Arc::new);
+    let entry = CachedFileMetadataEntry::new(
+        object_meta.clone(),
+        Arc::new(CachedParquetMetaData::new(Arc::clone(&clean))),
+    );
+    cache.put(&object_meta.location, entry);
+    Ok(clean)
+}
+
+fn failed(object_meta: &ObjectMeta, error: DataFusionError) -> OdpError {
+    let location = object_meta.location.to_string();
+    match error {
+        DataFusionError::ObjectStore(source) => OdpError::Storage { location, source },
+        source => OdpError::InvalidData { location, source: Box::new(source) },
     }
 }
 
-/// The cached footer of this file version.
-fn cached_footer(object_meta: &ObjectMeta, cache: &FileMetadataCache) -> Option<Arc<ParquetMetaData>> {
+/// The cached footer of this file version; with its page index, or without if none is asked for.
+pub(crate) fn cached_footer(
+    object_meta: &ObjectMeta,
+    cache: &FileMetadataCache,
+    page_index: PageIndexPolicy,
+) -> Option<Arc<ParquetMetaData>> {
     let cached = cache.get(&object_meta.location).filter(|entry| entry.is_valid_for(object_meta))?;
-    let footer = cached.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
-    Some(Arc::clone(footer.parquet_metadata()))
+    // The cache compares size and time of modification; where the store has tags, they are finer.
+    if matches!((&cached.meta.e_tag, &object_meta.e_tag), (Some(kept), Some(wanted)) if kept != wanted) {
+        return None;
+    }
+    let footer = cached.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?.parquet_metadata();
+    let has_index = footer.column_index().is_some() && footer.offset_index().is_some();
+    (page_index == PageIndexPolicy::Skip || has_index || !names_page_index(footer))
+        .then(|| Arc::clone(footer))
 }
 
-fn has_page_index(footer: &Arc<ParquetMetaData>) -> bool {
-    footer.column_index().is_some() && footer.offset_index().is_some()
+/// Whether the footer says that the file has a page index.
+fn names_page_index(footer: &ParquetMetaData) -> bool {
+    let mut columns = footer.row_groups().iter().flat_map(|group| group.columns());
+    columns.any(|column| column.column_index_offset().is_some() && column.offset_index_offset().is_some())
 }
 
 /// `footer` without what the format, or plain sense, forbids to trust; `None` if there is nothing of the kind.

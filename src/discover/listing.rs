@@ -26,6 +26,12 @@ pub(crate) struct ListedFile {
     pub(crate) directories: Vec<String>,
 }
 
+impl ListedFile {
+    fn path(&self) -> &str {
+        self.object_meta.location.as_ref()
+    }
+}
+
 impl Location {
     /// A URL, an absolute or a relative path, or a path with a glob.
     pub(crate) fn parse(text: &str) -> Result<Self, OdpError> {
@@ -86,9 +92,8 @@ impl Location {
                 ),
             }));
         }
-        let path = |file: &ListedFile| file.object_meta.location.clone();
-        files.sort_by(|a, b| natural_order::compare(path(a).as_ref(), path(b).as_ref()));
-        files.dedup_by(|a, b| path(a) == path(b));
+        files.sort_by(|a, b| natural_order::compare(a.path(), b.path()));
+        files.dedup_by(|a, b| a.path() == b.path());
         Ok(files)
     }
 
@@ -124,7 +129,10 @@ fn without_credentials(url: &str) -> String {
             parsed.set_fragment(None);
             parsed.to_string()
         }
-        Err(_) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        Err(_) => {
+            let bare = url.split(['?', '#']).next().unwrap_or_default();
+            bare.rsplit_once('@').map_or(bare, |(_, rest)| rest).to_owned()
+        }
     }
 }
 

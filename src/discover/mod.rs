@@ -8,6 +8,7 @@ mod listing;
 mod natural_order;
 mod schema;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
@@ -26,7 +27,7 @@ use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
-pub(crate) use footer::fetch_footer;
+pub(crate) use footer::{cached_footer, fetch_footer};
 pub(crate) use hive::DeclaredPartition;
 use listing::{ListedFile, Location};
 
@@ -70,11 +71,18 @@ pub(crate) async fn open_snapshot(
         let what = format!("one dataset in two object stores ({} and {})", first.display(), other.display());
         return Err(OdpError::Unsupported { what });
     }
-    let store = state.runtime_env().object_store(&object_store_url)?;
+    let store = state.runtime_env().object_store(&object_store_url).map_err(|_| OdpError::Storage {
+        location: first.display(),
+        // DataFusion's own message repeats the URL as written, credentials included.
+        source: "no object store is registered for this URL".into(),
+    })?;
     let mut listed = Vec::new();
     for location in &locations {
         listed.extend(location.list(store.as_ref(), &request.options.file_extensions).await?);
     }
+    // A file that lies in two of the locations is read once.
+    let mut seen = HashSet::new();
+    listed.retain(|file| seen.insert(file.object_meta.location.clone()));
     let footers = read_footers(state, &store, &listed).await?;
     let partitions = match request.options.hive_partitions || request.partitions.is_some() {
         true => hive::read_partitions(&listed, request.partitions.as_deref())?,
@@ -127,6 +135,12 @@ pub(crate) async fn open_snapshot(
     let row_group_bounds = BatchBounds::concat(&parts, table_schema.table_schema())?;
     let files: Vec<DatasetFile> = files.drain(..).map(|file| file.file).collect();
     let batches = cut_into_batches(&files, request.options.batch_unit);
+    let merges_row_groups = batches.iter().any(|batch| batch.row_groups.len() > 1);
+    let sorting = match merges_row_groups && !row_groups_follow(&row_group_bounds, &table_schema, &sorting)? {
+        // The files declare the order of each row group, not of several together.
+        true => Vec::new(),
+        false => sorting,
+    };
     let bounds = row_group_bounds.for_batches(&batches, &first_row_group)?;
     let geometry_columns = geometry
         .into_iter()
@@ -182,8 +196,7 @@ async fn read_footers(
                 )
                 .join()
                 .await
-                .unwrap_or_else(|error| Err(error.into()))
-                .map_err(|source| OdpError::InvalidData { location: path, source })
+                .unwrap_or_else(|error| Err(OdpError::InvalidData { location: path, source: error.into() }))
             }
         })
         .buffered(concurrency)
@@ -191,22 +204,25 @@ async fn read_footers(
         .await
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 async fn read_footer(
     store: &dyn ObjectStore,
     object_meta: &ObjectMeta,
     cache: &Arc<FileMetadataCache>,
     coerce_int96: Option<TimeUnit>,
-) -> Result<(Arc<ParquetMetaData>, Schema), BoxError> {
+) -> Result<(Arc<ParquetMetaData>, Schema), OdpError> {
     let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
+    let invalid =
+        |source: BoxError| OdpError::InvalidData { location: object_meta.location.to_string(), source };
+    check_row_groups(&footer, object_meta.size).map_err(invalid)?;
     let file = footer.file_metadata();
-    check_row_groups(&footer, object_meta.size)?;
-    let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+    let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
+        .map_err(|error| invalid(error.into()))?;
     let coerced =
         coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
     Ok((footer, coerced.unwrap_or(schema)))
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whether row counts and byte ranges can be true for a file of `file_size` bytes.
 fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxError> {
@@ -258,7 +274,7 @@ fn dataset_file(
 ) -> DatasetFile {
     let positive = |n: i64| u64::try_from(n).unwrap_or(0);
     let mut first_row = 0;
-    let row_groups = footer
+    let row_groups: Vec<RowGroup> = footer
         .row_groups()
         .iter()
         .map(|group| {
@@ -274,7 +290,7 @@ fn dataset_file(
             row_group
         })
         .collect();
-    DatasetFile { object_meta, partition_values, row_groups }
+    DatasetFile::new(object_meta, partition_values, row_groups)
 }
 
 /// What DataFusion's byte ranges are compared with: the offset of the first column's first page.
@@ -293,7 +309,7 @@ fn common_sorting(files: &[FileWithFooter], table: &Schema) -> Vec<SortExpr> {
     let mut common: Option<Vec<SortExpr>> = None;
     for file in files {
         for group in file.footer.row_groups().iter().filter(|group| group.num_rows() > 0) {
-            let declared = sorting_of(group, table);
+            let declared = sorting_of(group, &file.schema, table);
             let kept = match common {
                 None => declared,
                 Some(known) => {
@@ -309,12 +325,28 @@ fn common_sorting(files: &[FileWithFooter], table: &Schema) -> Vec<SortExpr> {
     common.unwrap_or_default()
 }
 
-fn sorting_of(group: &RowGroupMetaData, table: &Schema) -> Vec<SortExpr> {
+/// Whether each row group of the dataset that has rows comes before the next one in the order `sorting`.
+fn row_groups_follow(
+    bounds: &BatchBounds,
+    table: &TableSchema,
+    sorting: &[SortExpr],
+) -> Result<bool, OdpError> {
+    let Some(first) = sorting.first() else { return Ok(true) };
+    let Expr::Column(column) = &first.expr else { return Ok(false) };
+    let Ok(index) = table.table_schema().index_of(&column.name) else { return Ok(false) };
+    let with_rows: Vec<usize> = (0..bounds.len()).filter(|&i| bounds.rows.value(i) > 0).collect();
+    Ok(bounds.follow(index, &with_rows, !first.asc, sorting.len() > 1)?)
+}
+
+fn sorting_of(group: &RowGroupMetaData, file: &Schema, table: &Schema) -> Vec<SortExpr> {
     let declared = group.sorting_columns().map(Vec::as_slice).unwrap_or_default();
     let column = |index: i32| -> Option<(String, DataType)> {
         let leaf = group.columns().get(usize::try_from(index).ok()?)?;
         let [name] = leaf.column_path().parts() else { return None };
-        Some((name.clone(), table.field_with_name(name).ok()?.data_type().clone()))
+        let (found, wanted) = (file.field_with_name(name).ok()?, table.field_with_name(name).ok()?);
+        let is_kept = found.data_type() == wanted.data_type()
+            || bounds::keeps_order(found.data_type(), wanted.data_type());
+        is_kept.then(|| (name.clone(), wanted.data_type().clone()))
     };
     declared
         .iter()

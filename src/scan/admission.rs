@@ -2,11 +2,12 @@
 //!
 //! Operators such as CoalescePartitions start all partitions at once; every open batch costs buffers. The gate
 //! admits a few at a time. Some operators need a row of *every* partition before they take a second one of any:
-//! so when no holder has moved for a while, the gate lends: it doubles its limit.
+//! so when all holders have waited for their consumer for a while, the gate lends: it doubles its limit. Holders that
+//! read, decode or filter are busy, however long it takes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use tokio::sync::oneshot;
 
 use super::metrics::ScanMetrics;
 
-/// Without progress for this long, the gate lends. Long against decoding a record batch, short for a person.
+/// When all holders have waited for their consumer for this long, the gate lends. Long against handing on a record
+/// batch, short for a person.
 const STALL: Duration = Duration::from_millis(10);
+
+/// Stalls without progress after which the gate lends to busy holders, too: nobody may be polling them.
+const PATIENCE: u32 = 200;
 
 /// Admits batch runs to being open, lowest rank first among those that wait.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Gate {
     state: Mutex<State>,
     /// Grows when a holder produces or ends.
     progress: AtomicU64,
+    /// Holders that gave rows out and were not asked for more yet.
+    idle: AtomicUsize,
     metrics: ScanMetrics,
 }
 
@@ -81,7 +88,7 @@ impl Gate {
             arrivals: 0,
             waiting: BinaryHeap::new(),
         };
-        Self { state: Mutex::new(state), progress: AtomicU64::new(0), metrics }
+        Self { state: Mutex::new(state), progress: AtomicU64::new(0), idle: AtomicUsize::new(0), metrics }
     }
 
     /// A gate for `limit` holders that looks for the best first: it admits nobody before `awaited` runs wait, then the
@@ -96,15 +103,19 @@ impl Gate {
     /// Waits for a place. The permit gives it back when dropped; so does dropping the future.
     pub(crate) async fn acquire(self: Arc<Self>, rank: usize) -> Permit {
         let mut admitted = self.enqueue(rank);
+        let mut stalls = 0;
         loop {
             let before = self.progress.load(Ordering::Relaxed);
             match tokio::time::timeout(STALL, &mut admitted.receiver).await {
                 Ok(_) => {
                     admitted.is_taken = true;
-                    return Permit { gate: Arc::clone(&self) };
+                    return Permit { gate: Arc::clone(&self), is_idle: AtomicBool::new(false) };
                 }
-                Err(_) if self.progress.load(Ordering::Relaxed) == before => self.lend(before),
-                Err(_) => {}
+                Err(_) if self.progress.load(Ordering::Relaxed) == before => {
+                    stalls += 1;
+                    self.lend(before, stalls >= PATIENCE);
+                }
+                Err(_) => stalls = 0,
             }
         }
     }
@@ -122,10 +133,14 @@ impl Gate {
         Admission { gate: Arc::clone(self), receiver, is_taken: false }
     }
 
-    fn lend(&self, before: u64) {
+    fn lend(&self, before: u64, to_busy: bool) {
         let mut state = self.lock();
         // Another waiter may have lent, or a holder moved, since.
         if self.progress.load(Ordering::Relaxed) != before {
+            return;
+        }
+        let is_choosing = state.awaited > 0 || state.is_trial;
+        if !is_choosing && !to_busy && self.idle.load(Ordering::Relaxed) < state.open {
             return;
         }
         self.note_progress();
@@ -152,8 +167,7 @@ impl Gate {
         }
     }
 
-    /// A holder produced something.
-    pub(crate) fn note_progress(&self) {
+    fn note_progress(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -209,22 +223,33 @@ impl Drop for Admission {
 #[derive(Debug)]
 pub(crate) struct Permit {
     gate: Arc<Gate>,
+    /// The holder waits for its consumer.
+    is_idle: AtomicBool,
 }
 
 impl Permit {
-    /// The holder produced something: the gate need not lend.
-    pub(crate) fn note_progress(&self) {
+    /// The holder gave something out: until it is asked for more, it waits for its consumer.
+    pub(crate) fn note_produced(&self) {
         self.gate.note_progress();
+        if !self.is_idle.swap(true, Ordering::Relaxed) {
+            self.gate.idle.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// The holder's consumer has come back after its first rows.
-    pub(crate) fn note_consumed(&self) {
-        self.gate.note_consumed();
+    /// The holder is asked for more: its consumer is done with what it gave out.
+    pub(crate) fn note_asked(&self) {
+        if self.is_idle.swap(false, Ordering::Relaxed) {
+            self.gate.idle.fetch_sub(1, Ordering::Relaxed);
+            self.gate.note_consumed();
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if *self.is_idle.get_mut() {
+            self.gate.idle.fetch_sub(1, Ordering::Relaxed);
+        }
         self.gate.release();
     }
 }
@@ -267,7 +292,8 @@ mod tests {
         assert!(worse.as_mut().now_or_never().is_none());
         let best = Arc::clone(&gate).acquire(1).now_or_never().unwrap();
         assert!(worse.as_mut().now_or_never().is_none());
-        best.note_consumed();
+        best.note_produced();
+        best.note_asked();
         let _worse = worse.now_or_never().unwrap();
         let _worst = worst.now_or_never().unwrap();
     }
@@ -277,12 +303,26 @@ mod tests {
         let gate = gate(2);
         let mut held = Vec::new();
         for rank in 0..100 {
-            held.push(Arc::clone(&gate).acquire(rank).await);
+            let permit = Arc::clone(&gate).acquire(rank).await;
+            permit.note_produced();
+            held.push(permit);
         }
         assert!(gate.metrics.gate_lends.value() >= 6);
         held.clear();
         assert_eq!(gate.lock().limit, 2);
         assert_eq!(gate.lock().open, 0);
+    }
+
+    #[tokio::test]
+    async fn a_busy_holder_is_waited_for() {
+        let gate = gate(1);
+        let busy = Arc::clone(&gate).acquire(0).await;
+        let waiting = tokio::time::timeout(20 * STALL, Arc::clone(&gate).acquire(1));
+        assert!(waiting.await.is_err(), "nothing is lent while the holder works");
+        assert_eq!(gate.metrics.gate_lends.value(), 0);
+        busy.note_produced();
+        let _second = Arc::clone(&gate).acquire(1).await;
+        assert_eq!(gate.metrics.gate_lends.value(), 1);
     }
 
     #[tokio::test]

@@ -12,12 +12,14 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::physical_plan::metrics::Count;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
+use super::source::BatchRun;
 use crate::error::OdpError;
 
 /// Opens batch runs one after the other, each once the gate admits it.
@@ -26,12 +28,18 @@ pub(crate) struct GatedMorselizer {
     gate: Arc<Gate>,
     /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.
     ranks: Arc<[usize]>,
-    opened: AtomicUsize,
+    planned: AtomicUsize,
+    batches_opened: Count,
 }
 
 impl GatedMorselizer {
-    pub(crate) fn new(inner: Arc<dyn Morselizer>, gate: Arc<Gate>, ranks: Arc<[usize]>) -> Self {
-        Self { inner, gate, ranks, opened: AtomicUsize::new(0) }
+    pub(crate) fn new(
+        inner: Arc<dyn Morselizer>,
+        gate: Arc<Gate>,
+        ranks: Arc<[usize]>,
+        batches_opened: Count,
+    ) -> Self {
+        Self { inner, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
     }
 }
 
@@ -44,11 +52,12 @@ impl Debug for GatedMorselizer {
 impl Morselizer for GatedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         // Partitions never take each other's runs, so the n-th call is for the n-th run.
-        let nth = self.opened.fetch_add(1, Ordering::Relaxed);
+        let nth = self.planned.fetch_add(1, Ordering::Relaxed);
         let rank = self.ranks.get(nth).copied().unwrap_or(0);
         Ok(Box::new(WaitingPlanner {
             inner: Arc::clone(&self.inner),
             gate: Arc::clone(&self.gate),
+            batches_opened: self.batches_opened.clone(),
             rank,
             file,
         }))
@@ -60,15 +69,17 @@ impl Morselizer for GatedMorselizer {
 struct WaitingPlanner {
     inner: Arc<dyn Morselizer>,
     gate: Arc<Gate>,
+    batches_opened: Count,
     rank: usize,
     file: PartitionedFile,
 }
 
 impl MorselPlanner for WaitingPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        let Self { inner, gate, rank, file } = *self;
+        let Self { inner, gate, batches_opened, rank, file } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let permit = gate.acquire(rank).await;
+            batches_opened.add(file.extension::<BatchRun>().map_or(1, |run| run.0.len()));
             let held = Held::new(&file, permit);
             let planner = held.guard(|| inner.plan_file(file))?;
             Ok(held.planner(planner))
@@ -176,7 +187,7 @@ impl Morsel for HeldMorsel {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { inner, held } = *self;
         match held.guard(|| Ok(inner.into_stream())) {
-            Ok(inner) => HeldStream { inner: Some(inner), held, has_produced: false }.boxed(),
+            Ok(inner) => HeldStream { inner: Some(inner), held }.boxed(),
             Err(error) => futures::stream::once(async { Err(error) }).boxed(),
         }
     }
@@ -187,27 +198,21 @@ struct HeldStream {
     /// `None` after an error.
     inner: Option<BoxStream<'static, Result<RecordBatch>>>,
     held: Held,
-    /// Rows were given out, and the consumer has not come back yet.
-    has_produced: bool,
 }
 
 impl Stream for HeldStream {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { inner, held, has_produced } = &mut *self;
+        let Self { inner, held } = &mut *self;
         let Some(stream) = inner else { return Poll::Ready(None) };
-        if *has_produced {
-            *has_produced = false;
-            held.0.permit.note_consumed();
-        }
+        held.0.permit.note_asked();
         let polled = match held.guard(|| Ok(stream.poll_next_unpin(cx))) {
             Ok(polled) => polled.map(|item| item.map(|rows| rows.map_err(|error| held.locate(error)))),
             Err(error) => Poll::Ready(Some(Err(error))),
         };
         if polled.is_ready() {
-            held.0.permit.note_progress();
-            *has_produced = true;
+            held.0.permit.note_produced();
         }
         if matches!(polled, Poll::Ready(Some(Err(_)))) {
             *inner = None;

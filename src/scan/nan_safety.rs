@@ -1,10 +1,10 @@
 //! Keeps pruning honest about NaN.
 //!
-//! Writers leave NaN out of a float column's bounds, and DataFusion sorts NaN above every number: a row group
-//! with bounds 0..1 may hold a row for which `x > 2` is true. A conjunct over floats may be used to prune only if
-//! the whole conjunction is false for a NaN in each of its float columns: if another conjunct gives the column
-//! an upper bound (`x > 2 AND x < 9`), or names its values. The others are hidden from pruning, and evaluated as
-//! ever. The bounds of a polygon are of the first kind.
+//! Writers leave NaN out of a float column's bounds, and DataFusion sorts NaN above every number (a NaN with its sign
+//! bit set below every number, as 0/0 gives on x86): a row group with bounds 0..1 may hold rows for which `x > 2`, or
+//! `x < -2`, is true. A conjunct over floats may be used to prune only if the whole conjunction is false for either NaN
+//! in each of its float columns: if the conjuncts give the column an upper and a lower bound (`x > 2 AND x < 9`), or
+//! name its values. The others are hidden from pruning, and evaluated as ever. The bounds of a polygon are closed.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -81,7 +81,7 @@ pub(crate) fn hide_unsafe(
     let is_float = |column: &Column| {
         schema.fields().get(column.index()).is_none_or(|field| may_hold_nan(field.data_type()))
     };
-    let mut rejected: Option<BTreeSet<usize>> = None;
+    let mut rejected: Option<BTreeSet<(usize, NanSign)>> = None;
     conjuncts
         .iter()
         .map(|conjunct| {
@@ -90,9 +90,10 @@ pub(crate) fn hide_unsafe(
             if floats.peek().is_none() {
                 return Arc::clone(conjunct);
             }
-            let rejected = rejected
-                .get_or_insert_with(|| conjuncts.iter().flat_map(|c| columns_rejecting_nan(c)).collect());
-            match floats.all(|column| rejected.contains(&column.index())) {
+            let rejected =
+                rejected.get_or_insert_with(|| conjuncts.iter().flat_map(|c| rejected_nan(c)).collect());
+            let is_rejected = |at: usize| BOTH.iter().all(|sign| rejected.contains(&(at, *sign)));
+            match floats.all(|column| is_rejected(column.index())) {
                 true => Arc::clone(conjunct),
                 false => Arc::new(Unprunable { predicate: Arc::clone(conjunct) }),
             }
@@ -107,23 +108,39 @@ fn may_hold_nan(data_type: &DataType) -> bool {
     }
 }
 
-/// The columns that cannot be NaN in a row for which `predicate` is true.
-fn columns_rejecting_nan(predicate: &Arc<dyn PhysicalExpr>) -> BTreeSet<usize> {
-    let one = |column: Option<usize>| column.into_iter().collect();
+/// The sign bit of a NaN: it decides whether NaN sorts below or above all numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum NanSign {
+    Negative,
+    Positive,
+}
+
+const BOTH: [NanSign; 2] = [NanSign::Negative, NanSign::Positive];
+
+/// The columns that cannot be such a NaN in a row for which `predicate` is true.
+fn rejected_nan(predicate: &Arc<dyn PhysicalExpr>) -> BTreeSet<(usize, NanSign)> {
+    use NanSign::{Negative, Positive};
+    let of = |column: Option<usize>, signs: &[NanSign]| -> BTreeSet<(usize, NanSign)> {
+        column.into_iter().flat_map(|column| signs.iter().map(move |sign| (column, *sign))).collect()
+    };
     if let Some(binary) = predicate.downcast_ref::<BinaryExpr>() {
         let (left, right) = (binary.left(), binary.right());
         return match binary.op() {
-            Operator::And => &columns_rejecting_nan(left) | &columns_rejecting_nan(right),
-            Operator::Or => &columns_rejecting_nan(left) & &columns_rejecting_nan(right),
-            Operator::Lt | Operator::LtEq if is_number(right) => one(plain_column(left)),
-            Operator::Gt | Operator::GtEq if is_number(left) => one(plain_column(right)),
-            Operator::Eq if is_number(right) => one(plain_column(left)),
-            Operator::Eq if is_number(left) => one(plain_column(right)),
+            Operator::And => &rejected_nan(left) | &rejected_nan(right),
+            Operator::Or => &rejected_nan(left) & &rejected_nan(right),
+            Operator::Lt | Operator::LtEq if is_number(right) => of(plain_column(left), &[Positive]),
+            Operator::Lt | Operator::LtEq if is_number(left) => of(plain_column(right), &[Negative]),
+            Operator::Gt | Operator::GtEq if is_number(right) => of(plain_column(left), &[Negative]),
+            Operator::Gt | Operator::GtEq if is_number(left) => of(plain_column(right), &[Positive]),
+            Operator::Eq if is_number(right) => of(plain_column(left), &BOTH),
+            Operator::Eq if is_number(left) => of(plain_column(right), &BOTH),
             _ => BTreeSet::new(),
         };
     }
     match predicate.downcast_ref::<InListExpr>() {
-        Some(list) if !list.negated() && list.list().iter().all(is_number) => one(plain_column(list.expr())),
+        Some(list) if !list.negated() && list.list().iter().all(is_number) => {
+            of(plain_column(list.expr()), &BOTH)
+        }
         _ => BTreeSet::new(),
     }
 }
@@ -180,18 +197,23 @@ mod tests {
     }
 
     #[test]
-    fn lower_bounds_alone_are_hidden_and_closed_ranges_are_not() {
+    fn half_open_ranges_are_hidden_and_closed_ranges_are_not() {
         let (x, y, n) = (col("x"), col("y"), col("n"));
         assert_eq!(hidden(&[x.clone().gt(lit(2.0))]), [true]);
         assert_eq!(hidden(&[x.clone().gt(lit(2.0)), x.clone().lt_eq(lit(9.0))]), [false, false]);
         assert_eq!(hidden(&[x.clone().gt(lit(2.0)).and(x.clone().lt(lit(9.0)))]), [false, false]);
-        assert_eq!(hidden(&[x.clone().gt(lit(2.0)), y.clone().lt(lit(9.0f32))]), [true, false]);
+        assert_eq!(hidden(&[x.clone().gt(lit(2.0)), y.clone().lt(lit(9.0f32))]), [true, true]);
         assert_eq!(hidden(&[x.clone().not_eq(lit(2.0))]), [true]);
         assert_eq!(hidden(&[x.clone().lt(lit(f64::NAN))]), [true]);
         assert_eq!(hidden(&[x.clone().eq(lit(2.0))]), [false]);
         assert_eq!(hidden(&[in_list(x.clone(), vec![lit(2.0), lit(3.0)], false)]), [false]);
         assert_eq!(hidden(&[n.clone().gt(lit(2i64))]), [false]);
-        assert_eq!(hidden(&[x.clone().lt(lit(1.0)).or(x.clone().eq(lit(5.0)))]), [false]);
+        assert_eq!(
+            hidden(&[x.clone().lt(lit(1.0)).or(x.clone().eq(lit(5.0)))]),
+            [true],
+            "a negative NaN is below 1"
+        );
+        assert_eq!(hidden(&[x.clone().eq(lit(1.0)).or(x.clone().eq(lit(5.0)))]), [false]);
         assert_eq!(hidden(&[x.clone().lt(lit(1.0)).or(n.gt(lit(5i64)))]), [true]);
     }
 }

@@ -9,6 +9,7 @@ use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning};
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -40,8 +41,10 @@ pub(crate) fn plan_scan(
     let target_partitions = state.config().target_partitions();
     let statistics = match indices.len() == snapshot.num_batches() {
         true => snapshot.statistics(),
-        false => Arc::new(snapshot.bounds().statistics_at(&indices)?),
+        false => Arc::new(snapshot.statistics_at(&indices)?),
     };
+    let partition_limit = options.partition_limit(target_partitions);
+    let ordering = provable_orders(snapshot, &indices, request.ordering, partition_limit)?;
     let groups = indices
         .iter()
         .map(|&i| {
@@ -50,7 +53,6 @@ pub(crate) fn plan_scan(
         })
         .collect::<Vec<_>>();
     let partitions = groups.len();
-    let partition_limit = options.partition_limit(target_partitions);
     let readers = readers(state, snapshot)?;
     let source = OdpSource::new(
         parquet_source(state, snapshot, &options, readers.clone()),
@@ -70,7 +72,7 @@ pub(crate) fn plan_scan(
             .with_statistics(statistics.as_ref().clone())
             .with_projection_indices(request.projection.cloned())?
             .with_limit(request.limit)
-            .with_output_ordering(request.ordering)
+            .with_output_ordering(ordering)
             // Keeps partition i to batch i even before the optimizer has seen the plan.
             .with_preserve_order(true)
             .with_output_partitioning(
@@ -108,4 +110,48 @@ fn parquet_source(
 
 fn parquet_config(state: &dyn Session) -> &ParquetOptions {
     &state.config_options().execution.parquet
+}
+
+/// The orders that survive the merging of batches into partitions.
+///
+/// Each batch is in order; a run of batches is, if each is proven to come before the next. Where that is not proven,
+/// batches stay apart (see [`OdpSource`]) and a merge orders them; with more than a few partitions to merge, the
+/// order is given up instead.
+fn provable_orders(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    orders: Vec<LexOrdering>,
+    partition_limit: Option<usize>,
+) -> Result<Vec<LexOrdering>> {
+    let may_merge =
+        partition_limit.is_some_and(|limit| kept.len() > limit.saturating_mul(MERGED_PER_PARTITION));
+    if !may_merge {
+        return Ok(orders);
+    }
+    let mut proven = Vec::with_capacity(orders.len());
+    for order in orders {
+        if batches_follow(snapshot, kept, &order)? {
+            proven.push(order);
+        }
+    }
+    Ok(proven)
+}
+
+/// Partitions that are merged by their order rather than sorted, for each that the session asks for.
+const MERGED_PER_PARTITION: usize = 4;
+
+/// Whether each of the batches at `kept` comes before the next in `order`.
+pub(crate) fn batches_follow(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    order: &LexOrdering,
+) -> Result<bool> {
+    let first = order.first();
+    match first.expr.downcast_ref::<Column>() {
+        // A tie leaves the order of the rows to the other columns, which are not looked at.
+        Some(column) => {
+            snapshot.bounds().follow(column.index(), kept, first.options.descending, order.len() > 1)
+        }
+        None => Ok(false),
+    }
 }

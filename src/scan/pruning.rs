@@ -44,7 +44,11 @@ impl<'a> BatchPruner<'a> {
     /// Drops the batches of files whose partition values make `predicate`, over partition columns only, false or
     /// NULL. Exact: the others are all rows for which it is true.
     pub(crate) fn prune_partitions(&mut self, predicate: &Arc<dyn PhysicalExpr>) -> Result<()> {
-        let matching = files_matching(self.snapshot, predicate)?;
+        let mut is_wanted = vec![false; self.snapshot.files().len()];
+        for (batch, kept) in self.snapshot.batches().iter().zip(&self.kept) {
+            is_wanted[batch.file_index] |= kept;
+        }
+        let matching = files_matching(self.snapshot, &is_wanted, predicate)?;
         let dropped = self.drop_where(|pruner, i| !matching[pruner.snapshot.batches()[i].file_index]);
         self.summary.by_partition += dropped;
         Ok(())
@@ -140,19 +144,32 @@ impl<'a> BatchPruner<'a> {
     }
 }
 
-/// For each file, whether its partition values make `predicate` true.
-fn files_matching(snapshot: &DatasetSnapshot, predicate: &Arc<dyn PhysicalExpr>) -> Result<Vec<bool>> {
+/// For each file, whether its partition values make `predicate` true; evaluated for the wanted files alone, the others
+/// may be ones that an earlier filter kept it from failing on.
+fn files_matching(
+    snapshot: &DatasetSnapshot,
+    is_wanted: &[bool],
+    predicate: &Arc<dyn PhysicalExpr>,
+) -> Result<Vec<bool>> {
     let fields = snapshot.table_schema().table_partition_cols();
-    let files = snapshot.files();
+    let wanted: Vec<usize> = (0..is_wanted.len()).filter(|&i| is_wanted[i]).collect();
+    let mut matching = vec![false; is_wanted.len()];
+    if wanted.is_empty() {
+        return Ok(matching);
+    }
+    let value = |file: &usize, i: usize| snapshot.files()[*file].partition_values[i].clone();
     let columns = (0..fields.len())
-        .map(|i| ScalarValue::iter_to_array(files.iter().map(|file| file.partition_values[i].clone())))
+        .map(|i| ScalarValue::iter_to_array(wanted.iter().map(|file| value(file, i))))
         .collect::<Result<Vec<_>>>()?;
     let schema: SchemaRef = Arc::new(Schema::new(fields.clone()));
-    let options = RecordBatchOptions::new().with_row_count(Some(files.len()));
+    let options = RecordBatchOptions::new().with_row_count(Some(wanted.len()));
     let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
     let predicate = reassign_expr_columns(Arc::clone(predicate), &schema)?;
-    let matched = predicate.evaluate(&values)?.into_array(files.len())?;
-    Ok(matched.as_boolean().iter().map(|m| m == Some(true)).collect())
+    let matched = predicate.evaluate(&values)?.into_array(wanted.len())?;
+    for (file, is_match) in wanted.into_iter().zip(matched.as_boolean()) {
+        matching[file] = is_match == Some(true);
+    }
+    Ok(matching)
 }
 
 /// Whether `predicate` reads partition columns and nothing else.

@@ -23,7 +23,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::discover::fetch_footer;
+use crate::discover::{cached_footer, fetch_footer};
 use crate::error::OdpError;
 
 /// Makes readers that fail when their file is no longer the version that was planned.
@@ -116,12 +116,7 @@ impl AsyncFileReader for PinnedReader {
         let page_index = if asked == PageIndexPolicy::Skip { self.page_index } else { asked };
         async move {
             let _first = self.footer_lock.lock().await;
-            fetch_footer(&*self.file.store, &self.file.object_meta, &self.cache, page_index).await.map_err(
-                |e| {
-                    let location = self.file.object_meta.location.to_string();
-                    ParquetError::External(Box::new(OdpError::InvalidData { location, source: e.into() }))
-                },
-            )
+            self.file.footer(&self.cache, page_index).await.map_err(|e| ParquetError::External(Box::new(e)))
         }
         .boxed()
     }
@@ -134,6 +129,25 @@ struct PinnedFile {
 }
 
 impl PinnedFile {
+    async fn footer(
+        &self,
+        cache: &Arc<FileMetadataCache>,
+        page_index: PageIndexPolicy,
+    ) -> std::result::Result<Arc<ParquetMetaData>, OdpError> {
+        let planned = &self.object_meta;
+        if let Some(footer) = cached_footer(planned, cache.as_ref(), page_index) {
+            return Ok(footer);
+        }
+        let read = fetch_footer(&*self.store, planned, cache, page_index).await;
+        // Whether it was read from the planned version shows after.
+        let now = self.store.head(&planned.location).await.map_err(|error| self.failed(error))?;
+        if let Err(changed) = self.check(&now) {
+            cache.remove(&planned.location);
+            return Err(changed);
+        }
+        read
+    }
+
     async fn read(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
         let path = &self.object_meta.location;
         if self.is_local {

@@ -31,6 +31,7 @@ use super::admission::Gate;
 use super::metrics::{PruningSummary, ScanMetrics};
 use super::morsels::GatedMorselizer;
 use super::nan_safety::hide_unsafe;
+use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::spatial::expand;
 use crate::dataset::DatasetSnapshot;
@@ -64,7 +65,7 @@ pub(crate) struct ScanShape {
 
 /// The batches that a merged [`PartitionedFile`] reads; one without it reads one batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct BatchRun(Range<usize>);
+pub(crate) struct BatchRun(pub(crate) Range<usize>);
 
 struct RankedGate {
     gate: Arc<Gate>,
@@ -192,7 +193,7 @@ impl OdpSource {
         let is_contiguous = batches.windows(2).all(|pair| pair[1] == pair[0] + 1);
         let statistics = match (batches.first(), batches.last()) {
             (Some(&first), Some(&last)) if is_contiguous => Some(snapshot.range_statistics(first..last + 1)),
-            _ => snapshot.bounds().statistics_at(batches).ok().map(Arc::new),
+            _ => snapshot.statistics_at(batches).ok().map(Arc::new),
         };
         match statistics {
             Some(statistics) => FileGroup::new(files).with_statistics(statistics),
@@ -241,12 +242,6 @@ impl FileSource for OdpSource {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let ranked = self.ranked_gate(base_config);
-        let runs = base_config.file_groups.get(partition).map_or(0, FileGroup::len);
-        let batches = base_config.file_groups.get(partition).map_or(0, |group| {
-            group.iter().map(|file| file.extension::<BatchRun>().map_or(1, |run| run.0.len())).sum()
-        });
-        log::trace!("partition {partition}: {batches} batches in {runs} runs");
-        ranked.metrics.batches_opened.add(batches);
         // Keeping the order keeps the reader from giving a limit the rows of "fully matched" row groups, which it
         // finds by bounds that say nothing of NaN.
         let mut config = base_config.clone();
@@ -254,7 +249,8 @@ impl FileSource for OdpSource {
         let inner =
             Arc::from(self.with_page_indexes().create_morselizer(object_store, &config, partition)?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
-        Ok(Box::new(GatedMorselizer::new(inner, Arc::clone(&ranked.gate), ranks)))
+        let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
+        Ok(Box::new(GatedMorselizer::new(inner, gate, ranks, opened)))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -307,9 +303,14 @@ impl FileSource for OdpSource {
         _output_ordering: Option<LexOrdering>,
         config: &FileScanConfig,
     ) -> Result<Option<FileScanConfig>> {
-        let is_whole = config.file_groups.len() == self.scan.kept.len();
+        let kept = &self.scan.kept;
+        let mut is_mergeable = config.file_groups.len() == kept.len();
+        // An order holds within each batch; within a run of them only if they are proven to follow each other.
+        for order in &config.output_ordering {
+            is_mergeable = is_mergeable && batches_follow(&self.scan.snapshot, kept, order)?;
+        }
         let groups: Vec<FileGroup> = match self.scan.partition_limit {
-            Some(limit) if self.scan.kept.len() > limit && is_whole => {
+            Some(limit) if kept.len() > limit && is_mergeable => {
                 self.balanced_groups(limit).into_iter().map(|group| self.file_group(group)).collect()
             }
             _ => config.file_groups.clone(),

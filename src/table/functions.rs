@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder,
-    TimestampMicrosecondArray, UInt64Array, UInt64Builder,
+    Array, ArrayRef, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    StructBuilder, TimestampMicrosecondArray, UInt64Array, UInt64Builder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -95,7 +95,10 @@ impl TableProvider for MetadataTable {
             return plan_err!("table {} is not stored as ODP", self.table);
         };
         let rows = match self.kind {
-            Kind::Batches => batches(table.snapshot())?,
+            Kind::Batches => {
+                let last = BATCHES_SCHEMA.fields().len() - 1;
+                batches(table.snapshot(), projection.is_none_or(|columns| columns.contains(&last)))?
+            }
             Kind::Files => files(table.snapshot())?,
         };
         let plan = MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema(), projection.cloned())?;
@@ -164,7 +167,8 @@ static FILES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-fn batches(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
+/// `with_columns`: whether the last column, the bounds of every column as text, is wanted; it is empty otherwise.
+fn batches(snapshot: &DatasetSnapshot, with_columns: bool) -> Result<RecordBatch> {
     let batches = snapshot.batches();
     let numbers = |value: fn(&crate::BatchMetadata) -> u64| -> ArrayRef {
         Arc::new(batches.iter().map(|batch| Some(value(batch))).collect::<UInt64Array>())
@@ -190,7 +194,7 @@ fn batches(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
         edges(|e| e.ymin + 0.0),
         edges(|e| e.xmax + 0.0),
         edges(|e| e.ymax + 0.0),
-        column_bounds(snapshot)?,
+        column_bounds(snapshot, with_columns)?,
     ];
     Ok(RecordBatch::try_new(Arc::clone(&BATCHES_SCHEMA), columns)?)
 }
@@ -235,8 +239,8 @@ fn partition_text(snapshot: &DatasetSnapshot, values: &[ScalarValue]) -> Option<
 
 /// The extent of a batch where it is known: of a geometry column, else of plain coordinate columns.
 fn extent(snapshot: &DatasetSnapshot, batch: usize) -> Option<BoundingBox> {
-    if let Some(column) = snapshot.geometry_columns().first() {
-        return column.extents[batch];
+    if let Some(known) = snapshot.geometry_columns().iter().find_map(|column| column.extents[batch]) {
+        return Some(known);
     }
     let schema = snapshot.schema();
     let column = |names: &[&str]| {
@@ -258,9 +262,9 @@ fn edge(bounds: &ArrayRef, batch: usize) -> Option<f64> {
     }
 }
 
-fn column_bounds(snapshot: &DatasetSnapshot) -> Result<ArrayRef> {
+fn column_bounds(snapshot: &DatasetSnapshot, is_wanted: bool) -> Result<ArrayRef> {
     let schema = snapshot.schema();
-    let columns = &snapshot.bounds().columns;
+    let columns = if is_wanted { snapshot.bounds().columns.as_slice() } else { &[] };
     let options = FormatOptions::default().with_display_error(true);
     let texts = columns
         .iter()
@@ -277,7 +281,7 @@ fn column_bounds(snapshot: &DatasetSnapshot) -> Result<ArrayRef> {
         for ((field, bounds), (min, max)) in schema.fields().iter().zip(columns).zip(&texts) {
             let min = bounds.min.is_valid(batch).then(|| min.value(batch).to_string());
             let max = bounds.max.is_valid(batch).then(|| max.value(batch).to_string());
-            let nulls = bounds.null_counts.iter().nth(batch).flatten();
+            let nulls = bounds.null_counts.is_valid(batch).then(|| bounds.null_counts.value(batch));
             append_text(row, 0, Some(field.name().clone()));
             append_text(row, 1, min);
             append_text(row, 2, max);
