@@ -182,21 +182,21 @@ async fn read_footers(
 ) -> Result<Vec<(Arc<ParquetMetaData>, Schema)>, OdpError> {
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
     let parquet = &state.config_options().execution.parquet;
-    let coerce_int96 = int96_unit(parquet);
+    let int96 = int96_type(parquet);
     let concurrency = state.config_options().execution.meta_fetch_concurrency.get();
     let versions: Vec<ObjectMeta> = files.iter().map(|file| file.object_meta.clone()).collect();
     futures::stream::iter(versions)
         .map(|object_meta| {
-            let (store, cache) = (Arc::clone(store), Arc::clone(&cache));
+            let (store, cache, int96) = (Arc::clone(store), Arc::clone(&cache), int96.clone());
             async move {
                 let path = object_meta.location.to_string();
                 // A task of its own: footers are decoded in parallel, and a panic of the decoder stays in it.
-                SpawnedTask::spawn(
-                    async move { read_footer(&*store, &object_meta, &cache, coerce_int96).await },
-                )
-                .join()
-                .await
-                .unwrap_or_else(|error| Err(OdpError::InvalidData { location: path, source: error.into() }))
+                SpawnedTask::spawn(async move { read_footer(&*store, &object_meta, &cache, int96).await })
+                    .join()
+                    .await
+                    .unwrap_or_else(|error| {
+                        Err(OdpError::InvalidData { location: path, source: error.into() })
+                    })
             }
         })
         .buffered(concurrency)
@@ -208,7 +208,7 @@ async fn read_footer(
     store: &dyn ObjectStore,
     object_meta: &ObjectMeta,
     cache: &Arc<FileMetadataCache>,
-    coerce_int96: Option<TimeUnit>,
+    int96: Option<(TimeUnit, Option<Arc<str>>)>,
 ) -> Result<(Arc<ParquetMetaData>, Schema), OdpError> {
     let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
     let invalid =
@@ -217,8 +217,9 @@ async fn read_footer(
     let file = footer.file_metadata();
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
         .map_err(|error| invalid(error.into()))?;
-    let coerced =
-        coerce_int96.and_then(|unit| Int96Coercer::new(file.schema_descr(), &schema, &unit).coerce());
+    let coerced = int96.and_then(|(unit, zone)| {
+        Int96Coercer::new(file.schema_descr(), &schema, &unit).with_timezone(zone).coerce()
+    });
     Ok((footer, coerced.unwrap_or(schema)))
 }
 
@@ -246,13 +247,15 @@ fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxE
     Ok(())
 }
 
-fn int96_unit(parquet: &ParquetOptions) -> Option<TimeUnit> {
-    match parquet.coerce_int96.as_deref()?.to_ascii_lowercase().as_str() {
-        "s" => Some(TimeUnit::Second),
-        "ms" => Some(TimeUnit::Millisecond),
-        "us" => Some(TimeUnit::Microsecond),
-        _ => Some(TimeUnit::Nanosecond),
-    }
+/// The unit and time zone that the session reads INT96 timestamps in, if it says so.
+fn int96_type(parquet: &ParquetOptions) -> Option<(TimeUnit, Option<Arc<str>>)> {
+    let unit = match parquet.coerce_int96.as_deref()?.to_ascii_lowercase().as_str() {
+        "s" => TimeUnit::Second,
+        "ms" => TimeUnit::Millisecond,
+        "us" => TimeUnit::Microsecond,
+        _ => TimeUnit::Nanosecond,
+    };
+    Some((unit, parquet.coerce_int96_tz.as_deref().map(Arc::from)))
 }
 
 /// The layouts of text and binary that the session wants Parquet read as.
