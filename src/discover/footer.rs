@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
+use datafusion::datasource::physical_plan::parquet::ObjectStoreFetch;
 use datafusion::datasource::physical_plan::parquet::metadata::{CachedParquetMetaData, DFParquetMetadata};
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
 use datafusion::object_store::{ObjectMeta, ObjectStore};
 use parquet::basic::{SortOrder, Type};
 use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::{ColumnIndexMetaData, PrimitiveColumnIndex};
 use parquet::file::statistics::Statistics;
 
@@ -17,7 +18,8 @@ use crate::error::OdpError;
 
 /// The footer of one file version; with the page index if asked and the file has one.
 ///
-/// Comes from the cache if it is there; else one or two reads, and the cache keeps it.
+/// Comes from the cache if it is there; else one or two reads, one for a page index that the cached footer lacks, and
+/// the cache keeps it.
 /// # Errors
 /// [`OdpError::Storage`] if the store fails, [`OdpError::InvalidData`] if the footer breaks the format.
 pub(crate) async fn fetch_footer(
@@ -29,8 +31,19 @@ pub(crate) async fn fetch_footer(
     if let Some(footer) = cached_footer(object_meta, cache.as_ref(), page_index) {
         return Ok(footer);
     }
-    let reader = DFParquetMetadata::new(store, object_meta).with_page_index_policy(Some(page_index));
-    let footer = reader.fetch_metadata().await.map_err(|error| failed(object_meta, error))?;
+    let known = cached_footer(object_meta, cache.as_ref(), PageIndexPolicy::Skip);
+    let footer = match known {
+        Some(footer) => {
+            // Out of the cache, so that it need not be copied to grow.
+            cache.remove(&object_meta.location);
+            add_page_index(store, object_meta, footer).await
+        }
+        None => {
+            let reader = DFParquetMetadata::new(store, object_meta).with_page_index_policy(Some(page_index));
+            reader.fetch_metadata().await
+        }
+    }
+    .map_err(|error| failed(object_meta, error))?;
     let clean = without_distrusted_statistics(&footer, object_meta.size)
         .map_err(|error| failed(object_meta, error.into()))?
         .map_or(footer, Arc::new);
@@ -40,6 +53,18 @@ pub(crate) async fn fetch_footer(
     );
     cache.put(&object_meta.location, entry);
     Ok(clean)
+}
+
+async fn add_page_index(
+    store: &dyn ObjectStore,
+    object_meta: &ObjectMeta,
+    footer: Arc<ParquetMetaData>,
+) -> Result<Arc<ParquetMetaData>, DataFusionError> {
+    let footer = Arc::try_unwrap(footer).unwrap_or_else(|shared| ParquetMetaData::clone(&shared));
+    let mut reader =
+        ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(PageIndexPolicy::Optional);
+    reader.load_page_index(ObjectStoreFetch::new(store, object_meta)).await?;
+    Ok(Arc::new(reader.finish()?))
 }
 
 fn failed(object_meta: &ObjectMeta, error: DataFusionError) -> OdpError {
