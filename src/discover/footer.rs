@@ -44,15 +44,29 @@ pub(crate) async fn fetch_footer(
         }
     }
     .map_err(|error| failed(object_meta, error))?;
+    trusted(object_meta, cache, footer, true)
+}
+
+/// `footer` without what must not be trusted, kept by the cache. Another table of the session may have put it there as
+/// it is in the file; `is_new`: it is not in the cache yet.
+pub(super) fn trusted(
+    object_meta: &ObjectMeta,
+    cache: &Arc<FileMetadataCache>,
+    footer: Arc<ParquetMetaData>,
+    is_new: bool,
+) -> Result<Arc<ParquetMetaData>, OdpError> {
     let clean = without_distrusted_statistics(&footer, object_meta.size)
-        .map_err(|error| failed(object_meta, error.into()))?
-        .map_or(footer, Arc::new);
+        .map_err(|error| failed(object_meta, error.into()))?;
+    if clean.is_none() && !is_new {
+        return Ok(footer);
+    }
+    let footer = clean.map_or(footer, Arc::new);
     let entry = CachedFileMetadataEntry::new(
         object_meta.clone(),
-        Arc::new(CachedParquetMetaData::new(Arc::clone(&clean))),
+        Arc::new(CachedParquetMetaData::new(Arc::clone(&footer))),
     );
     cache.put(&object_meta.location, entry);
-    Ok(clean)
+    Ok(footer)
 }
 
 async fn add_page_index(

@@ -211,6 +211,7 @@ async fn read_footer(
     int96: Option<(TimeUnit, Option<Arc<str>>)>,
 ) -> Result<(Arc<ParquetMetaData>, Schema), OdpError> {
     let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
+    let footer = footer::trusted(object_meta, cache, footer, false)?;
     let invalid =
         |source: BoxError| OdpError::InvalidData { location: object_meta.location.to_string(), source };
     check_row_groups(&footer, object_meta.size).map_err(invalid)?;

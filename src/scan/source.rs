@@ -243,9 +243,14 @@ impl FileSource for OdpSource {
     ) -> Result<Box<dyn Morselizer>> {
         let ranked = self.ranked_gate(base_config);
         // Keeping the order keeps the reader from giving a limit the rows of "fully matched" row groups, which it
-        // finds by bounds that say nothing of NaN.
-        let mut config = base_config.clone();
-        config.preserve_order = true;
+        // finds by bounds that say nothing of NaN. Without the file groups, of which it reads none here: each of
+        // many partitions would copy those of all.
+        let config =
+            FileScanConfigBuilder::new(base_config.object_store_url.clone(), Arc::clone(&self.inner))
+                .with_limit(base_config.limit)
+                .with_preserve_order(true)
+                .with_expr_adapter(base_config.expr_adapter_factory.clone())
+                .build();
         let inner =
             Arc::from(self.with_page_indexes().create_morselizer(object_store, &config, partition)?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
