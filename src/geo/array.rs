@@ -10,6 +10,8 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
+use crate::geo::area::Area;
+use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::wkb::{parse_wkb, wkb_point};
 use crate::geo::wkt::parse_wkt;
@@ -113,6 +115,11 @@ impl GeometryArray {
             Self::LargeUtf8(array) => array.nulls(),
             Self::Utf8View(array) => array.nulls(),
         }
+    }
+
+    /// The box of the geometry in a row, `None` for an empty one; `None` for null.
+    pub(crate) fn extent(&self, row: usize) -> Option<Result<Option<BoundingBox>, GeometryError>> {
+        Some(self.value(row)?.parse().and_then(Area::try_new).map(|area| area.bounding_box()))
     }
 
     /// The geometry in a row; `None` for null.

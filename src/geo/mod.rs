@@ -8,6 +8,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod extent;
 mod functions;
 mod geometry_error;
 mod predicate;
@@ -16,10 +17,11 @@ mod spatial_filter;
 mod wkb;
 mod wkt;
 
-pub(crate) use area::BoxRelation;
+pub(crate) use array::GeometryArray;
 pub(crate) use bounding_box::BoundingBox;
+pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;
-pub(crate) use spatial_filter::{SpatialFilter, SpatialTarget};
+pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
 const MAX_DEPTH: usize = 64;
