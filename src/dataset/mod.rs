@@ -3,6 +3,7 @@
 mod batch;
 mod file;
 mod geometry_column;
+mod leaf_bounds;
 mod snapshot;
 mod statistics;
 
@@ -10,6 +11,7 @@ pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{Covering, GeometryColumn};
+pub(crate) use leaf_bounds::LeafBounds;
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::SnapshotParts;
 pub(crate) use statistics::{BatchBounds, ColumnBounds};
