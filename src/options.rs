@@ -30,6 +30,10 @@ extensions_options! {
 
         /// Evaluate filters while Parquet is decoded, so that other columns are read for matching rows only.
         pub pushdown_filters: bool, default = true
+
+        /// Take edges along great circles (Parquet GEOGRAPHY, GeoParquet `edges: spherical`) for straight ones in
+        /// degrees; spatial predicates over such columns are errors otherwise.
+        pub planar_geography: bool, default = false
     }
 }
 

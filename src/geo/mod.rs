@@ -8,6 +8,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+pub(crate) mod crs;
 mod functions;
 mod geometry_error;
 mod predicate;
@@ -17,6 +18,7 @@ mod wkb;
 mod wkt;
 
 pub(crate) use area::BoxRelation;
+pub(crate) use array::geometry_type;
 pub(crate) use bounding_box::BoundingBox;
 pub(crate) use functions::scalar_functions;
 pub(crate) use spatial_filter::{SpatialFilter, SpatialTarget};
