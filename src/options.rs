@@ -34,6 +34,10 @@ extensions_options! {
         /// Coordinates of the datasets hold no NaN, and geometries are not empty: then a batch or page that lies
         /// inside an area is known to match whole. Unset, that is known of rows that were read once.
         pub finite_coordinates: bool, default = false
+
+        /// Take edges along great circles (Parquet GEOGRAPHY, GeoParquet `edges: spherical`) for straight ones in
+        /// degrees; spatial predicates over such columns are errors otherwise.
+        pub planar_geography: bool, default = false
     }
 }
 

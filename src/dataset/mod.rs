@@ -3,6 +3,7 @@
 mod batch;
 mod file;
 mod geometry_column;
+mod leaf_bounds;
 mod learnt;
 mod snapshot;
 mod statistics;
@@ -11,6 +12,7 @@ pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{Covering, GeometryColumn};
+pub(crate) use leaf_bounds::LeafBounds;
 pub(crate) use learnt::{Chunk, LearntExtents, RowGroupId};
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::{SnapshotParts, row_spans};

@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use super::batch::{BatchId, BatchMetadata};
 use super::file::DatasetFile;
 use super::geometry_column::GeometryColumn;
+use super::leaf_bounds::LeafBounds;
 use super::learnt::LearntExtents;
 use super::statistics::BatchBounds;
 
@@ -50,6 +51,8 @@ pub(crate) struct SnapshotParts {
     pub(crate) batches: Vec<BatchMetadata>,
     pub(crate) bounds: BatchBounds,
     pub(crate) geometry_columns: Vec<GeometryColumn>,
+    /// Numbers inside structs, by the names that lead to them.
+    pub(crate) leaf_bounds: HashMap<Vec<String>, LeafBounds>,
     /// The order of rows within each batch, if all files declare the same one.
     pub(crate) sorting: Vec<SortExpr>,
 }
@@ -135,6 +138,11 @@ impl DatasetSnapshot {
     /// Extents that scans have learnt.
     pub(crate) fn learnt(&self) -> &LearntExtents {
         &self.learnt
+    }
+
+    /// The bounds, one per batch, of a number inside structs, by the names that lead to it; not of whole columns.
+    pub(crate) fn leaf_bounds(&self, path: &[String]) -> Option<&LeafBounds> {
+        self.parts.leaf_bounds.get(path)
     }
 
     pub(crate) fn sorting(&self) -> &[SortExpr] {

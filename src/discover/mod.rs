@@ -4,6 +4,7 @@ mod bounds;
 mod footer;
 mod geo_metadata;
 mod hive;
+mod leaves;
 mod listing;
 mod natural_order;
 mod schema;
@@ -133,6 +134,10 @@ pub(crate) async fn open_snapshot(
         parts.push(bounds::row_group_bounds(&file.footer, &file.schema, table_schema.file_schema(), values)?);
     }
     let row_group_bounds = BatchBounds::concat(&parts, table_schema.table_schema())?;
+    let nested = leaves::nested_bounds(
+        table_schema.file_schema(),
+        files.iter().map(|file| (file.footer.as_ref(), &file.schema)),
+    );
     let files: Vec<DatasetFile> = files.drain(..).map(|file| file.file).collect();
     let batches = cut_into_batches(&files, request.options.batch_unit);
     let merges_row_groups = batches.iter().any(|batch| batch.row_groups.len() > 1);
@@ -142,6 +147,11 @@ pub(crate) async fn open_snapshot(
         false => sorting,
     };
     let bounds = row_group_bounds.for_batches(&batches, &first_row_group)?;
+    let rows = row_group_bounds.rows.values();
+    let leaf_bounds = nested
+        .into_iter()
+        .map(|(path, bounds)| (path, bounds.for_batches(rows, &batches, &first_row_group)))
+        .collect();
     let geometry_columns = geometry
         .into_iter()
         .map(|(name, extents)| GeometryColumn {
@@ -157,6 +167,7 @@ pub(crate) async fn open_snapshot(
         batches,
         bounds,
         geometry_columns,
+        leaf_bounds,
         sorting,
     }))
 }

@@ -8,6 +8,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+pub(crate) mod crs;
 mod extent;
 mod functions;
 mod geometry_error;
@@ -18,6 +19,7 @@ mod wkb;
 mod wkt;
 
 pub(crate) use array::GeometryArray;
+pub(crate) use array::geometry_type;
 pub(crate) use bounding_box::BoundingBox;
 pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;

@@ -9,14 +9,16 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, BooleanBuilder};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crs;
 use crate::geo::predicate::PredicateKind;
 
 /// One predicate; all of them share one cache of prepared areas.
@@ -119,6 +121,7 @@ impl ScalarUDFImpl for PredicateFunction {
 
     /// Reads constant arguments, so that a malformed one is an error of planning.
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        crs::check(self.name(), args.arg_fields)?;
         for constant in args.scalar_arguments.iter().flatten() {
             if geometry_type(&constant.data_type()).as_ref() == Some(&constant.data_type()) {
                 self.constant_area(constant)?;
@@ -131,7 +134,14 @@ impl ScalarUDFImpl for PredicateFunction {
         true
     }
 
+    /// Only a check: the session's settings are not known before.
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        crs::check_edges_of(self.name(), &args, info)?;
+        Ok(ExprSimplifyResult::Original(args))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
         match args.args.as_slice() {
             [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => self.invoke_pair(left, right),
             [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {

@@ -15,6 +15,7 @@ use geo::{Geometry, MultiPoint};
 use crate::error::OdpError;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crs::with_crs_of;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::predicate::PredicateKind;
 use crate::geo::predicate_function::{PredicateFunction, not_a_geometry};
@@ -130,7 +131,11 @@ impl ScalarUDFImpl for GeometryFunction {
                 check_constant(constant)?;
             }
         }
-        Ok(Arc::new(Field::new(self.name(), self.return_type(&[])?, true)))
+        let field = Field::new(self.name(), self.return_type(&[])?, true);
+        match (self.kind, args.arg_fields) {
+            (FunctionKind::FromWkb, [wkb]) => Ok(Arc::new(with_crs_of(field, wkb))),
+            _ => Ok(Arc::new(field)),
+        }
     }
 
     fn is_strict(&self) -> bool {

@@ -115,7 +115,15 @@ impl<'a> BatchFacts<'a> {
 }
 
 fn coordinate_bounds(snapshot: &DatasetSnapshot, path: &FieldPath) -> Option<CoordinateBounds> {
-    let [name] = path.as_ref() else { return None };
+    let [name] = path.as_ref() else {
+        let bounds = snapshot.leaf_bounds(path)?;
+        let known = |bounds: &[f64]| bounds.iter().map(|b| Some(*b).filter(|b| !b.is_nan())).collect();
+        return Some(CoordinateBounds {
+            min: known(&bounds.min),
+            max: known(&bounds.max),
+            nulls: bounds.null_counts.clone(),
+        });
+    };
     let index = snapshot.table_schema().table_schema().index_of(name).ok()?;
     let bounds = snapshot.bounds().columns.get(index)?;
     if !bounds.min.data_type().is_numeric() {
