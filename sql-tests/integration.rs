@@ -4,4 +4,5 @@ mod cli;
 mod equivalence;
 mod fixtures;
 mod layering;
+mod pruning_layouts;
 mod scan;
