@@ -1,6 +1,7 @@
 //! Datasets as plain data: files, batches and their statistics. No I/O here.
 
 mod batch;
+mod coordinates;
 mod file;
 mod geometry_column;
 mod leaf_bounds;
@@ -9,8 +10,9 @@ mod statistics;
 
 pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
+pub(crate) use coordinates::coordinate_extents;
 pub use file::{DatasetFile, RowGroup};
-pub(crate) use geometry_column::{Covering, GeometryColumn};
+pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};
 pub(crate) use leaf_bounds::LeafBounds;
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::SnapshotParts;
