@@ -1,4 +1,6 @@
-//! Columns that hold geometries, and what files say about where those lie.
+//! Columns that hold geometries, and what files say about them.
+
+use std::sync::Arc;
 
 use crate::geo::BoundingBox;
 
@@ -9,21 +11,30 @@ pub(crate) struct GeometryColumn {
     pub(crate) name: String,
     /// One per batch, in order; `None` = may be anywhere.
     pub(crate) extents: Vec<Option<BoundingBox>>,
+    /// A file says that it is one; else it only looks like one: a struct of x and y.
+    pub(crate) is_declared: bool,
+    /// What each file says of it, in order of the files; `None` where the column is missing or only looks like one.
+    pub(crate) files: Vec<Option<FileGeometry>>,
 }
 
-/// A GeoParquet covering: the leaf columns that hold each geometry's box, as paths of names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Covering {
-    /// The geometry column.
-    pub(crate) column: String,
-    /// Leaf of the western edges.
-    pub(crate) xmin: Vec<String>,
-    /// Leaf of the southern edges.
-    pub(crate) ymin: Vec<String>,
-    /// Leaf of the eastern edges.
-    pub(crate) xmax: Vec<String>,
-    /// Leaf of the northern edges.
-    pub(crate) ymax: Vec<String>,
-    /// The file says that no geometry crosses the antimeridian: its own box has `xmin <= xmax`.
-    pub(crate) is_unwrapped: bool,
+/// What one file says of a geometry column.
+#[derive(Debug, Clone)]
+pub(crate) struct FileGeometry {
+    /// Files of one dataset mostly say the same: shared.
+    pub(crate) description: Arc<GeometryDescription>,
+    /// Where all of the column's geometries lie, if the file says so.
+    pub(crate) extent: Option<BoundingBox>,
+}
+
+/// How geometries are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GeometryDescription {
+    /// As in GeoParquet: `WKB`, `point`, …; `WKT` for text.
+    pub(crate) encoding: Option<String>,
+    /// Name of the coordinate reference system, such as `EPSG:3857`; `None` = not known.
+    pub(crate) crs: Option<String>,
+    /// How edges run: `planar`, `spherical`, or a method on the ellipsoid; `None` = not known.
+    pub(crate) edges: Option<String>,
+    /// Types that occur, as in GeoParquet; empty = not known.
+    pub(crate) geometry_types: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! Datasets as plain data: files, batches and their statistics. No I/O here.
 
 mod batch;
+mod coordinates;
 mod file;
 mod geometry_column;
 mod leaf_bounds;
@@ -10,8 +11,9 @@ mod statistics;
 
 pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
+pub(crate) use coordinates::coordinate_extents;
 pub use file::{DatasetFile, RowGroup};
-pub(crate) use geometry_column::{Covering, GeometryColumn};
+pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};
 pub(crate) use leaf_bounds::LeafBounds;
 pub(crate) use learnt::{Chunk, LearntExtents, RowGroupId};
 pub use snapshot::DatasetSnapshot;

@@ -9,7 +9,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
 use datafusion::common::{Result, ScalarValue};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::dataset::{BatchBounds, ColumnBounds};
 
@@ -145,22 +145,5 @@ pub(super) fn keeps_order(from: &DataType, to: &DataType) -> bool {
         (Decimal128(_, from), Decimal128(_, to)) => from <= to,
         (from, to) if from.is_integer() => to.is_integer() || to.is_floating(),
         (from, to) => from.is_floating() && to.is_floating(),
-    }
-}
-
-/// The bounds of a leaf column of floats, by its path of names, one pair per row group; `None` where unknown.
-pub(crate) fn leaf_bounds(groups: &[RowGroupMetaData], path: &[String]) -> Vec<Option<(f64, f64)>> {
-    let leaf = groups
-        .first()
-        .and_then(|group| group.columns().iter().position(|column| column.column_path().parts() == path));
-    groups.iter().map(|group| bounds_of_floats(group, leaf?)).collect()
-}
-
-fn bounds_of_floats(group: &RowGroupMetaData, leaf: usize) -> Option<(f64, f64)> {
-    use parquet::file::statistics::Statistics;
-    match group.columns().get(leaf)?.statistics()? {
-        Statistics::Double(s) => Some((*s.min_opt()?, *s.max_opt()?)),
-        Statistics::Float(s) => Some((f64::from(*s.min_opt()?), f64::from(*s.max_opt()?))),
-        _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use datafusion::arrow::datatypes::{DataType, Fields, Schema};
-use parquet::basic::SortOrder;
+use parquet::basic::{SortOrder, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
@@ -41,6 +41,11 @@ impl<'a> FileLeaves<'a> {
     /// Whether there is at most one value of the leaf in a row: no list around it.
     pub(super) fn is_single(&self, leaf: usize) -> bool {
         self.footer.file_metadata().schema_descr().column(leaf).max_rep_level() == 0
+    }
+
+    pub(super) fn is_float(&self, leaf: usize) -> bool {
+        let column = self.footer.file_metadata().schema_descr().column(leaf);
+        matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE)
     }
 
     /// The paths of all leaves, in their order.

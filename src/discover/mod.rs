@@ -2,7 +2,7 @@
 
 mod bounds;
 mod footer;
-mod geo_metadata;
+mod geometry;
 mod hive;
 mod leaves;
 mod listing;
@@ -29,15 +29,12 @@ use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
 pub(crate) use footer::{cached_footer, fetch_footer};
+use geometry::FileColumn;
 pub(crate) use hive::DeclaredPartition;
 use listing::{ListedFile, Location};
 
-use crate::dataset::{
-    BatchBounds, BatchMetadata, DatasetFile, DatasetSnapshot, GeometryColumn, RowGroup, SnapshotParts,
-    cut_into_batches,
-};
+use crate::dataset::{BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches};
 use crate::error::OdpError;
-use crate::geo::BoundingBox;
 use crate::options::TableOptions;
 
 /// What to open, and how.
@@ -93,10 +90,9 @@ pub(crate) async fn open_snapshot(
         .into_iter()
         .zip(footers)
         .zip(partitions.values)
-        .map(|((listed, (footer, schema)), partition_values)| FileWithFooter {
-            file: dataset_file(listed.object_meta, &footer, partition_values),
-            footer,
-            schema,
+        .map(|((listed, read), partition_values)| FileWithFooter {
+            file: dataset_file(listed.object_meta, &read.footer, partition_values),
+            read,
         })
         .collect();
 
@@ -118,25 +114,36 @@ pub(crate) async fn open_snapshot(
             reason: format!("column {name:?} is in the file and in its path"),
         });
     }
+    let geometry = geometry::merge(
+        &file_schema,
+        files
+            .iter_mut()
+            .map(|file| (file.file.path(), file.read.footer.num_row_groups(), &mut file.read.geometry)),
+    )?;
+    let file_schema = geometry::annotate(file_schema, &geometry);
     let partition_fields: Vec<_> =
         partitions.columns.iter().map(|(name, data_type)| schema::partition_field(name, data_type)).collect();
     let table_schema = TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
 
     let sorting = common_sorting(&files, table_schema.file_schema());
-    let geometry = geometry_extents(&files);
     let mut first_row_group = Vec::with_capacity(files.len());
     let mut row_groups = 0;
     let mut parts = Vec::with_capacity(files.len());
     for file in &files {
         first_row_group.push(row_groups);
-        row_groups += file.footer.num_row_groups();
+        row_groups += file.read.footer.num_row_groups();
         let values = &file.file.partition_values;
-        parts.push(bounds::row_group_bounds(&file.footer, &file.schema, table_schema.file_schema(), values)?);
+        parts.push(bounds::row_group_bounds(
+            &file.read.footer,
+            &file.read.schema,
+            table_schema.file_schema(),
+            values,
+        )?);
     }
     let row_group_bounds = BatchBounds::concat(&parts, table_schema.table_schema())?;
     let nested = leaves::nested_bounds(
         table_schema.file_schema(),
-        files.iter().map(|file| (file.footer.as_ref(), &file.schema)),
+        files.iter().map(|file| (file.read.footer.as_ref(), &file.read.schema)),
     );
     let files: Vec<DatasetFile> = files.drain(..).map(|file| file.file).collect();
     let batches = cut_into_batches(&files, request.options.batch_unit);
@@ -152,13 +159,8 @@ pub(crate) async fn open_snapshot(
         .into_iter()
         .map(|(path, bounds)| (path, bounds.for_batches(rows, &batches, &first_row_group)))
         .collect();
-    let geometry_columns = geometry
-        .into_iter()
-        .map(|(name, extents)| GeometryColumn {
-            name,
-            extents: batches.iter().map(|batch| batch_extent(batch, &first_row_group, &extents)).collect(),
-        })
-        .collect();
+    let geometry_columns =
+        geometry.into_iter().map(|column| column.for_batches(&batches, &first_row_group)).collect();
     Ok(DatasetSnapshot::new(SnapshotParts {
         object_store_url,
         location: locations.iter().map(Location::display).collect::<Vec<_>>().join(", "),
@@ -174,14 +176,20 @@ pub(crate) async fn open_snapshot(
 
 struct FileWithFooter {
     file: DatasetFile,
+    read: ReadFooter,
+}
+
+/// A footer, and what is made of it.
+struct ReadFooter {
     footer: Arc<ParquetMetaData>,
     /// The Arrow schema of the file itself.
     schema: Schema,
+    geometry: Vec<FileColumn>,
 }
 
 impl FileWithFooter {
     fn named_schema(&self) -> (&str, &Schema) {
-        (self.file.path(), &self.schema)
+        (self.file.path(), &self.read.schema)
     }
 }
 
@@ -190,7 +198,7 @@ async fn read_footers(
     state: &dyn Session,
     store: &Arc<dyn ObjectStore>,
     files: &[ListedFile],
-) -> Result<Vec<(Arc<ParquetMetaData>, Schema)>, OdpError> {
+) -> Result<Vec<ReadFooter>, OdpError> {
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
     let parquet = &state.config_options().execution.parquet;
     let int96 = int96_type(parquet);
@@ -220,7 +228,7 @@ async fn read_footer(
     object_meta: &ObjectMeta,
     cache: &Arc<FileMetadataCache>,
     int96: Option<(TimeUnit, Option<Arc<str>>)>,
-) -> Result<(Arc<ParquetMetaData>, Schema), OdpError> {
+) -> Result<ReadFooter, OdpError> {
     let footer = fetch_footer(store, object_meta, cache, PageIndexPolicy::Skip).await?;
     let footer = footer::trusted(object_meta, cache, footer, false)?;
     let invalid =
@@ -232,7 +240,9 @@ async fn read_footer(
     let coerced = int96.and_then(|(unit, zone)| {
         Int96Coercer::new(file.schema_descr(), &schema, &unit).with_timezone(zone).coerce()
     });
-    Ok((footer, coerced.unwrap_or(schema)))
+    let schema = coerced.unwrap_or(schema);
+    let geometry = geometry::read_columns(&footer, &schema, object_meta.location.as_ref());
+    Ok(ReadFooter { footer, schema, geometry })
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -323,8 +333,8 @@ fn first_page_offset_of(column: &ColumnChunkMetaData) -> i64 {
 fn common_sorting(files: &[FileWithFooter], table: &Schema) -> Vec<SortExpr> {
     let mut common: Option<Vec<SortExpr>> = None;
     for file in files {
-        for group in file.footer.row_groups().iter().filter(|group| group.num_rows() > 0) {
-            let declared = sorting_of(group, &file.schema, table);
+        for group in file.read.footer.row_groups().iter().filter(|group| group.num_rows() > 0) {
+            let declared = sorting_of(group, &file.read.schema, table);
             let kept = match common {
                 None => declared,
                 Some(known) => {
@@ -372,46 +382,4 @@ fn sorting_of(group: &RowGroupMetaData, file: &Schema, table: &Schema) -> Vec<So
             is_trusted.then(|| SortExpr::new(expr, !sorting.descending, sorting.nulls_first))
         })
         .collect()
-}
-
-/// For each geometry column with a covering, the extents of all row groups of all files.
-fn geometry_extents(files: &[FileWithFooter]) -> Vec<(String, Vec<Option<BoundingBox>>)> {
-    let mut columns: Vec<(String, Vec<Option<BoundingBox>>)> = Vec::new();
-    let mut row_groups = 0;
-    for file in files {
-        let groups = file.footer.row_groups();
-        for covering in geo_metadata::coverings(&file.footer, file.file.path()) {
-            let known = match columns.iter().position(|(name, _)| *name == covering.column) {
-                Some(known) => known,
-                None => {
-                    columns.push((covering.column.clone(), Vec::new()));
-                    columns.len() - 1
-                }
-            };
-            let extents = &mut columns[known].1;
-            // Files before this one did not cover the column.
-            extents.resize(row_groups, None);
-            extents.extend(geo_metadata::covering_extents(groups, &covering));
-        }
-        row_groups += groups.len();
-    }
-    for (_, extents) in &mut columns {
-        extents.resize(row_groups, None);
-    }
-    columns
-}
-
-fn batch_extent(
-    batch: &BatchMetadata,
-    first_row_group: &[usize],
-    extents: &[Option<BoundingBox>],
-) -> Option<BoundingBox> {
-    let base = first_row_group[batch.file_index];
-    let groups = &extents[base + batch.row_groups.start..base + batch.row_groups.end];
-    groups.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().reduce(|a, b| BoundingBox {
-        xmin: a.xmin.min(b.xmin),
-        ymin: a.ymin.min(b.ymin),
-        xmax: a.xmax.max(b.xmax),
-        ymax: a.ymax.max(b.ymax),
-    })
 }

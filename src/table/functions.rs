@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
-    Array, ArrayRef, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    StructBuilder, TimestampMicrosecondArray, UInt64Array, UInt64Builder,
+    Array, ArrayRef, Float64Array, Float64Builder, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, StructBuilder, TimestampMicrosecondArray, UInt64Array, UInt64Builder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -18,7 +18,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::provider::OdpTableProvider;
-use crate::dataset::{ColumnBounds, DatasetSnapshot};
+use crate::dataset::{ColumnBounds, DatasetSnapshot, coordinate_extents};
 use crate::geo::BoundingBox;
 
 /// `odp_batches('t')`: one row per batch of table `t`, in `batch_index` order.
@@ -134,6 +134,26 @@ fn columns_field() -> Field {
     Field::new("columns", DataType::List(Arc::new(item)), false)
 }
 
+static GEOMETRY_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    let edge = |name| Field::new(name, DataType::Float64, true);
+    Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        text("encoding"),
+        text("crs"),
+        text("edges"),
+        text("geometry_types"),
+        edge("xmin"),
+        edge("ymin"),
+        edge("xmax"),
+        edge("ymax"),
+    ])
+});
+
+fn geometry_item() -> Field {
+    Field::new("item", DataType::Struct(GEOMETRY_FIELDS.clone()), true)
+}
+
 static BATCHES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let edge = |name| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
@@ -164,6 +184,7 @@ static FILES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("batches", DataType::UInt64, false),
         Field::new("first_batch", DataType::Int64, true),
         Field::new("partition_values", DataType::Utf8, true),
+        Field::new("geometry_columns", DataType::List(Arc::new(geometry_item())), false),
     ]))
 });
 
@@ -178,7 +199,7 @@ fn batches(snapshot: &DatasetSnapshot, with_columns: bool) -> Result<RecordBatch
         .iter()
         .map(|batch| partition_text(snapshot, &snapshot.file_of(batch).partition_values))
         .collect();
-    let extents: Vec<Option<BoundingBox>> = (0..batches.len()).map(|i| extent(snapshot, i)).collect();
+    let extents = extents(snapshot);
     let edges = |edge: fn(&BoundingBox) -> f64| -> ArrayRef {
         Arc::new(extents.iter().map(|extent| extent.as_ref().map(edge)).collect::<Float64Array>())
     };
@@ -225,8 +246,43 @@ fn files(snapshot: &DatasetSnapshot) -> Result<RecordBatch> {
                 .map(|file| partition_text(snapshot, &file.partition_values))
                 .collect::<StringArray>(),
         ),
+        geometry_columns(snapshot),
     ];
     Ok(RecordBatch::try_new(Arc::clone(&FILES_SCHEMA), columns)?)
+}
+
+/// What each file says of its geometry columns.
+fn geometry_columns(snapshot: &DatasetSnapshot) -> ArrayRef {
+    let mut list =
+        ListBuilder::new(StructBuilder::from_fields(GEOMETRY_FIELDS.clone(), 0)).with_field(geometry_item());
+    for file in 0..snapshot.files().len() {
+        let row = list.values();
+        for column in snapshot.geometry_columns() {
+            let Some(geometry) = &column.files[file] else { continue };
+            let description = geometry.description.as_ref();
+            let types = &description.geometry_types;
+            let texts = [
+                Some(column.name.clone()),
+                description.encoding.clone(),
+                description.crs.clone(),
+                description.edges.clone(),
+                (!types.is_empty()).then(|| types.join(", ")),
+            ];
+            for (index, text) in texts.into_iter().enumerate() {
+                append_text(row, index, text);
+            }
+            let extent = geometry.extent.as_ref();
+            let edges: [fn(&BoundingBox) -> f64; 4] = [|e| e.xmin, |e| e.ymin, |e| e.xmax, |e| e.ymax];
+            for (index, edge) in edges.into_iter().enumerate() {
+                if let Some(builder) = row.field_builder::<Float64Builder>(5 + index) {
+                    builder.append_option(extent.map(edge).map(|bound| bound + 0.0));
+                }
+            }
+            row.append(true);
+        }
+        list.append(true);
+    }
+    Arc::new(list.finish())
 }
 
 /// `year=2020, month=NULL`; `None` without partition columns.
@@ -237,29 +293,15 @@ fn partition_text(snapshot: &DatasetSnapshot, values: &[ScalarValue]) -> Option<
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// The extent of a batch where it is known: of a geometry column, else of plain coordinate columns.
-fn extent(snapshot: &DatasetSnapshot, batch: usize) -> Option<BoundingBox> {
-    if let Some(known) = snapshot.geometry_columns().iter().find_map(|column| column.extents[batch]) {
-        return Some(known);
+/// The extent of each batch where it is known: of a declared geometry column, else of plain coordinate columns.
+fn extents(snapshot: &DatasetSnapshot) -> Vec<Option<BoundingBox>> {
+    let mut extents = coordinate_extents(snapshot);
+    for column in snapshot.geometry_columns().iter().rev().filter(|column| column.is_declared) {
+        for (extent, known) in extents.iter_mut().zip(&column.extents) {
+            *extent = known.or(*extent);
+        }
     }
-    let schema = snapshot.schema();
-    let column = |names: &[&str]| {
-        let is_named = |field: &Arc<Field>| names.iter().any(|name| field.name().eq_ignore_ascii_case(name));
-        let index = schema.fields().iter().position(is_named)?;
-        let bounds = snapshot.bounds().columns.get(index)?;
-        Some((edge(&bounds.min, batch)?, edge(&bounds.max, batch)?))
-    };
-    let (xmin, xmax) = column(&["longitude", "lon", "decimalLongitude"])?;
-    let (ymin, ymax) = column(&["latitude", "lat", "decimalLatitude"])?;
-    Some(BoundingBox { xmin, ymin, xmax, ymax })
-}
-
-fn edge(bounds: &ArrayRef, batch: usize) -> Option<f64> {
-    let value = ScalarValue::try_from_array(bounds, batch).ok()?.cast_to(&DataType::Float64).ok()?;
-    match value {
-        ScalarValue::Float64(value) => value,
-        _ => None,
-    }
+    extents
 }
 
 fn column_bounds(snapshot: &DatasetSnapshot, is_wanted: bool) -> Result<ArrayRef> {
