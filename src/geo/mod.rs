@@ -10,6 +10,7 @@ mod chain;
 mod corpora;
 mod functions;
 mod geometry_error;
+mod kernel;
 mod predicate;
 mod predicate_function;
 mod spatial_filter;
