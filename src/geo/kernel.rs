@@ -4,9 +4,10 @@ use datafusion::arrow::array::{BooleanArray, BooleanBuilder};
 use datafusion::arrow::buffer::BooleanBuffer;
 
 use crate::error::OdpError;
-use crate::geo::area::Area;
+use crate::geo::area::{Area, BoxRelation};
 use crate::geo::array::{GeometryArray, GeometryValue};
 use crate::geo::predicate::PredicateKind;
+use crate::geo::sink::Outline;
 
 /// `row kind area` for each row; null where the row is.
 pub(crate) fn against_area(
@@ -47,17 +48,37 @@ pub(crate) fn against_area(
     Ok(answers.finish())
 }
 
+/// `value kind area`. The geometry is built only where its box does not decide.
 fn relate_value(
     kind: PredicateKind,
     value: GeometryValue<'_>,
     area: &Area,
     row: usize,
 ) -> Result<bool, OdpError> {
-    match value.as_plain_point() {
-        Some((x, y)) => Ok(area.relate_point(kind, x, y)),
-        None => {
-            value.parse().and_then(|geometry| area.relate(kind, &geometry)).map_err(|error| error.in_row(row))
-        }
+    let answer = value.outline().and_then(|outline| match outline {
+        Outline::Point(x, y) => Ok(area.relate_point(kind, x, y)),
+        Outline::Empty => Ok(kind.when_apart()),
+        Outline::Box(extent) => match decided_by_box(kind, area.relate_box(&extent)) {
+            Some(answer) => Ok(answer),
+            None => value.parse().and_then(|geometry| area.relate(kind, &geometry)),
+        },
+    });
+    answer.map_err(|error| error.in_row(row))
+}
+
+/// The answer for a geometry that is not empty, where its box already gives it.
+fn decided_by_box(kind: PredicateKind, relation: BoxRelation) -> Option<bool> {
+    let by_points =
+        matches!(kind, PredicateKind::Within | PredicateKind::CoveredBy | PredicateKind::Intersects);
+    let by_absence =
+        matches!(kind, PredicateKind::Contains | PredicateKind::Covers | PredicateKind::Disjoint);
+    match relation {
+        // No point in common.
+        BoxRelation::Outside if by_points || by_absence => Some(kind.when_apart()),
+        // In the interior, so the area's boundary lies outside the geometry.
+        BoxRelation::Inside if by_points => Some(true),
+        BoxRelation::Inside if by_absence => Some(false),
+        _ => None,
     }
 }
 

@@ -8,11 +8,13 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod decimal;
 mod functions;
 mod geometry_error;
 mod kernel;
 mod predicate;
 mod predicate_function;
+mod sink;
 mod spatial_filter;
 mod wkb;
 mod wkt;
