@@ -10,11 +10,11 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
-use crate::geo::area::Area;
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geometry_error::GeometryError;
-use crate::geo::wkb::{parse_wkb, wkb_point};
-use crate::geo::wkt::parse_wkt;
+use crate::geo::sink::Outline;
+use crate::geo::wkb::{parse_wkb, wkb_outline, wkb_point};
+use crate::geo::wkt::{parse_wkt, wkt_outline};
 
 /// A column of geometries, one per row.
 #[derive(Debug)]
@@ -117,11 +117,6 @@ impl GeometryArray {
         }
     }
 
-    /// The box of the geometry in a row, `None` for an empty one; `None` for null.
-    pub(crate) fn extent(&self, row: usize) -> Option<Result<Option<BoundingBox>, GeometryError>> {
-        Some(self.value(row)?.parse().and_then(Area::try_new).map(|area| area.bounding_box()))
-    }
-
     /// The geometry in a row; `None` for null.
     pub(crate) fn value(&self, row: usize) -> Option<GeometryValue<'_>> {
         if self.nulls().is_some_and(|nulls| nulls.is_null(row)) {
@@ -137,6 +132,16 @@ impl GeometryArray {
             Self::Utf8View(array) => GeometryValue::Wkt(array.value(row)),
         })
     }
+
+    /// The box of the geometry in a row, without building it and without allocation: `None` for null,
+    /// `Some(Ok(None))` for an empty geometry.
+    ///
+    /// # Errors
+    /// What [`GeometryValue::parse`] gives for the row.
+    #[expect(dead_code, reason = "for the scan, which learns extents")]
+    pub(crate) fn extent(&self, row: usize) -> Option<Result<Option<BoundingBox>, GeometryError>> {
+        self.value(row).map(|value| value.outline().map(Outline::bounding_box))
+    }
 }
 
 impl GeometryValue<'_> {
@@ -150,6 +155,19 @@ impl GeometryValue<'_> {
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),
+        }
+    }
+
+    /// What [`Self::parse`] would read, without building it and without allocation.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn outline(&self) -> Result<Outline, GeometryError> {
+        match self {
+            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Outline::Point(*x, *y)),
+            Self::Point(..) => Ok(Outline::Empty),
+            Self::Wkb(bytes) => wkb_outline(bytes),
+            Self::Wkt(text) => wkt_outline(text),
         }
     }
 

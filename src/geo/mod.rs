@@ -9,11 +9,14 @@ mod chain;
 #[cfg(test)]
 mod corpora;
 pub(crate) mod crs;
+mod decimal;
 mod extent;
 mod functions;
 mod geometry_error;
+mod kernel;
 mod predicate;
 mod predicate_function;
+mod sink;
 mod spatial_filter;
 mod wkb;
 mod wkt;
