@@ -138,7 +138,6 @@ impl GeometryArray {
     ///
     /// # Errors
     /// What [`GeometryValue::parse`] gives for the row.
-    #[expect(dead_code, reason = "for the scan, which learns extents")]
     pub(crate) fn extent(&self, row: usize) -> Option<Result<Option<BoundingBox>, GeometryError>> {
         self.value(row).map(|value| value.outline().map(Outline::bounding_box))
     }

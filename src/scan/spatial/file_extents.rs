@@ -8,22 +8,16 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::geo::{BoundingBox, Extent, ExtentFacts};
+use crate::discover::{BoundingLeaves, NullEdge, bounding_leaves};
+use crate::geo::{BoundingBox, Extent, ExtentFacts, SpatialTarget};
 
 /// Names from the outside in, down to a leaf of the Parquet schema.
 type LeafPath = [String];
 
-/// The leaf columns of numbers that bound a geometry in each row.
-#[derive(Debug, Clone)]
-pub(super) struct ExtentLeaves {
-    west: usize,
-    south: usize,
-    east: usize,
-    north: usize,
-    /// How far the geometry reaches beyond the others at most.
-    margin: Option<usize>,
-    /// A NULL in a leaf is a NULL geometry.
-    nulls_are_geometries: bool,
+/// What a file tells of a target, row group by row group and page by page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileExtents {
+    leaves: BoundingLeaves,
 }
 
 /// Bounds of a leaf column in some rows; NaN where not known.
@@ -42,29 +36,27 @@ struct LeafPage {
     bounds: LeafBounds,
 }
 
-impl ExtentLeaves {
-    /// A point in two columns of numbers; `None` if the file has no such columns.
-    pub(super) fn of_point(schema: &SchemaDescriptor, lon: &LeafPath, lat: &LeafPath) -> Option<Self> {
-        let (x, y) = (number_leaf(schema, lon)?, number_leaf(schema, lat)?);
-        Some(Self { west: x, south: y, east: x, north: y, margin: None, nulls_are_geometries: true })
-    }
-
-    /// Boxes in four columns of numbers: west, south, east, north.
-    pub(super) fn of_box(schema: &SchemaDescriptor, edges: [&LeafPath; 4]) -> Option<Self> {
-        let [west, south, east, north] = edges.map(|path| number_leaf(schema, path));
-        Some(Self {
-            west: west?,
-            south: south?,
-            east: east?,
-            north: north?,
-            margin: None,
-            nulls_are_geometries: false,
-        })
+impl FileExtents {
+    /// `None` if only reading tells. `path` is for warnings.
+    pub(super) fn find(footer: &ParquetMetaData, target: &SpatialTarget, path: &str) -> Option<Self> {
+        let schema = footer.file_metadata().schema_descr();
+        let leaves = match target {
+            SpatialTarget::Point { lon, lat } => {
+                let (x, y) = (number_leaf(schema, lon)?, number_leaf(schema, lat)?);
+                let (null, may_wrap) = (NullEdge::NullGeometry, false);
+                BoundingLeaves { edges: [x, y, x, y], margin: None, null, may_wrap }
+            }
+            SpatialTarget::Geometry { path: names } => match names.as_ref() {
+                [name] => bounding_leaves(footer, name, path)?,
+                _ => return None,
+            },
+        };
+        Some(Self { leaves })
     }
 
     fn all(&self) -> impl Iterator<Item = usize> {
-        let mut leaves = vec![self.west, self.south, self.east, self.north];
-        leaves.extend(self.margin);
+        let mut leaves = self.leaves.edges.to_vec();
+        leaves.extend(self.leaves.margin);
         leaves.sort_unstable();
         leaves.dedup();
         leaves.into_iter()
@@ -103,33 +95,42 @@ impl ExtentLeaves {
     }
 
     fn facts(&self, bounds: impl Fn(usize) -> Option<LeafBounds>) -> ExtentFacts {
-        let edges = [self.west, self.south, self.east, self.north].map(&bounds);
-        let [Some(west), Some(south), Some(east), Some(north)] = edges else {
+        let [Some(west), Some(south), Some(east), Some(north)] = self.leaves.edges.map(&bounds) else {
             return ExtentFacts::UNKNOWN;
         };
         let edges = [west, south, east, north];
-        if self.nulls_are_geometries && edges.iter().any(|edge| edge.nulls == Some(edge.rows)) {
-            return ExtentFacts::ALL_NULL;
-        }
         let may_be_null = edges.iter().any(|edge| edge.nulls != Some(0));
-        // A row without a box may have a geometry.
-        if may_be_null && !self.nulls_are_geometries {
-            return ExtentFacts::UNKNOWN;
+        match self.leaves.null {
+            NullEdge::NullGeometry if edges.iter().any(|edge| edge.nulls == Some(edge.rows)) => {
+                return ExtentFacts::ALL_NULL;
+            }
+            NullEdge::NoBox if may_be_null => return ExtentFacts::UNKNOWN,
+            _ => {}
         }
-        let margin = match self.margin.map(&bounds) {
+        let margin = match self.leaves.margin.map(&bounds) {
             None => 0.0,
-            Some(Some(margin)) if margin.nulls == Some(0) => margin.max.max(0.0),
+            Some(Some(half)) if half.nulls == Some(0) && half.min >= 0.0 => {
+                // Centre and half side are rounded when they are made.
+                let largest =
+                    edges.iter().flat_map(|edge| [edge.min, edge.max]).fold(0.0, |a: f64, b| a.max(b.abs()));
+                half.max + 4.0 * f64::EPSILON * (half.max + largest)
+            }
             Some(_) => f64::NAN,
         };
-        let extent = BoundingBox::from_bounds(
-            west.min - margin,
-            south.min - margin,
-            east.max + margin,
-            north.max + margin,
-        );
+        let hides_wrap = self.leaves.may_wrap && west.max > east.min;
+        let extent = match hides_wrap {
+            true => None,
+            false => BoundingBox::from_bounds(
+                west.min - margin,
+                south.min - margin,
+                east.max + margin,
+                north.max + margin,
+            ),
+        };
         ExtentFacts {
             extent: extent.map_or(Extent::Unknown, Extent::Within),
-            may_be_null,
+            // A box says nothing of NULL.
+            may_be_null: may_be_null || self.leaves.null != NullEdge::NullGeometry,
             may_be_empty: true,
         }
     }
@@ -175,7 +176,7 @@ fn row_group_bounds(footer: &ParquetMetaData, group: usize, leaf: usize) -> Opti
     let statistics = group.column(leaf).statistics()?;
     let (min, max) = match statistics {
         Statistics::Double(s) => (s.min_opt().copied(), s.max_opt().copied()),
-        Statistics::Float(s) => (s.min_opt().copied().map(f64::from), s.max_opt().copied().map(f64::from)),
+        Statistics::Float(s) => (s.min_opt().map(|v| below(*v)), s.max_opt().map(|v| above(*v))),
         Statistics::Int32(s) => (s.min_opt().copied().map(f64::from), s.max_opt().copied().map(f64::from)),
         Statistics::Int64(s) => (s.min_opt().map(|v| *v as f64), s.max_opt().map(|v| *v as f64)),
         _ => return None,
@@ -218,8 +219,8 @@ fn page_bounds(index: &ColumnIndexMetaData) -> Option<Vec<(f64, f64, Option<u64>
             .collect(),
         ColumnIndexMetaData::FLOAT(index) => index
             .min_values_iter()
-            .map(|v| v.copied().map(f64::from))
-            .zip(index.max_values_iter().map(|v| v.copied().map(f64::from)))
+            .map(|v| v.map(|v| below(*v)))
+            .zip(index.max_values_iter().map(|v| v.map(|v| above(*v))))
             .collect(),
         ColumnIndexMetaData::INT32(index) => index
             .min_values_iter()
@@ -238,4 +239,13 @@ fn page_bounds(index: &ColumnIndexMetaData) -> Option<Vec<(f64, f64, Option<u64>
         (min.unwrap_or(f64::NAN), max.unwrap_or(f64::NAN), nulls)
     };
     Some(bounds.into_iter().enumerate().map(page).collect())
+}
+
+/// The number before a float of 32 bits: writers of boxes round either way.
+fn below(bound: f32) -> f64 {
+    f64::from(bound.next_down())
+}
+
+fn above(bound: f32) -> f64 {
+    f64::from(bound.next_up())
 }

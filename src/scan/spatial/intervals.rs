@@ -1,12 +1,13 @@
 //! A row group cut into runs of rows: those to skip, those to keep without a test, and those to test.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use parquet::file::metadata::ParquetMetaData;
 
-use super::file_extents::{ExtentLeaves, page_starts};
+use super::file_extents::{FileExtents, page_starts};
 use crate::dataset::{Chunk, LearntExtents, RowGroupId};
-use crate::geo::{ExtentFacts, SpatialConjunct, SpatialTarget};
+use crate::geo::{Extent, ExtentFacts, SpatialConjunct, SpatialTarget};
 
 /// What to do with a run of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +35,20 @@ impl Interval {
 
 /// A target of a filter's predicates, as one file holds it.
 #[derive(Debug)]
-pub(super) struct FileTarget<'a> {
-    pub(super) target: &'a SpatialTarget,
-    /// The columns that bound it; `None` = only reading tells.
-    pub(super) leaves: Option<ExtentLeaves>,
+pub(super) struct FileTarget {
+    pub(super) target: SpatialTarget,
+    /// Where it lies; `None` = only reading tells.
+    pub(super) extents: Option<FileExtents>,
     /// Leaf columns of the target itself, where pages to learn of may start.
     pub(super) own_leaves: Vec<usize>,
+    /// What the snapshot tells of row groups, by their positions.
+    pub(super) declared: BTreeMap<usize, ExtentFacts>,
 }
 
 /// Decides about the rows of a file's row groups.
 pub(super) struct IntervalPlanner<'a> {
     pub(super) conjuncts: &'a [SpatialConjunct],
-    pub(super) targets: &'a [FileTarget<'a>],
+    pub(super) targets: &'a [FileTarget],
     pub(super) footer: &'a ParquetMetaData,
     pub(super) learnt: &'a LearntExtents,
     pub(super) file_index: usize,
@@ -101,7 +104,7 @@ impl IntervalPlanner<'_> {
 
     fn action(&self, facts: impl Fn(usize) -> ExtentFacts) -> Action {
         let facts_of = |target: &SpatialTarget| {
-            self.targets.iter().position(|known| known.target == target).map_or(ExtentFacts::UNKNOWN, &facts)
+            self.targets.iter().position(|known| known.target == *target).map_or(ExtentFacts::UNKNOWN, &facts)
         };
         let outcomes = self.conjuncts.iter().map(|conjunct| conjunct.outcomes(facts_of));
         let mut action = Action::Keep;
@@ -117,13 +120,18 @@ impl IntervalPlanner<'_> {
     }
 
     fn whole_group_facts(&self, group: usize, span: &Range<u64>) -> Vec<ExtentFacts> {
-        let facts = |target: &FileTarget<'_>| {
-            let learnt = self.learnt.facts(target.target, self.id(group), span.clone());
-            match (learnt, &target.leaves) {
-                (Some(facts), _) => facts,
-                (None, Some(leaves)) => self.trusted(leaves.row_group_facts(self.footer, group)),
-                (None, None) => self.trusted(ExtentFacts::UNKNOWN),
+        let facts = |target: &FileTarget| {
+            let learnt = self.learnt.facts(&target.target, self.id(group), span.clone());
+            if let Some(facts) = learnt {
+                return facts;
             }
+            let extents = target.extents.as_ref();
+            let told = extents.map_or(ExtentFacts::UNKNOWN, |e| e.row_group_facts(self.footer, group));
+            let facts = match (told.extent, target.declared.get(&group)) {
+                (Extent::Unknown, Some(declared)) => *declared,
+                _ => told,
+            };
+            self.trusted(facts)
         };
         self.targets.iter().map(facts).collect()
     }
@@ -131,17 +139,17 @@ impl IntervalPlanner<'_> {
     /// What is known of runs of rows of the group: learnt, or told by the page index.
     fn parts_of_group(
         &self,
-        target: &FileTarget<'_>,
+        target: &FileTarget,
         group: usize,
         span: &Range<u64>,
         whole: ExtentFacts,
     ) -> Vec<(Range<u64>, ExtentFacts)> {
-        let pages = target.leaves.as_ref().and_then(|leaves| leaves.page_facts(self.footer, group));
+        let pages = target.extents.as_ref().and_then(|extents| extents.page_facts(self.footer, group));
         let mut pages = pages.unwrap_or_default();
         for (_, facts) in &mut pages {
-            *facts = self.trusted(*facts);
+            *facts = if facts.extent == Extent::Unknown { whole } else { self.trusted(*facts) };
         }
-        let Some(chunks) = self.learnt.chunks(target.target, self.id(group)) else { return pages };
+        let Some(chunks) = self.learnt.chunks(&target.target, self.id(group)) else { return pages };
         // Learnt chunks know more; where there is none, the page index does.
         let mut parts: Vec<(Range<u64>, ExtentFacts)> =
             chunks.iter().map(|Chunk { rows, facts }| (rows.clone(), *facts)).collect();

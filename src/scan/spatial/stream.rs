@@ -1,7 +1,7 @@
 //! A run of batches read through spatial filters: a few row groups at a time are tested, then the rows that match
 //! are read by the Parquet source.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,12 +23,13 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::batch_facts::BatchFacts;
 use super::columns::{FileColumns, TestColumns, leaves_under};
-use super::file_extents::ExtentLeaves;
+use super::file_extents::FileExtents;
 use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
 use super::rows::{PlannedGroup, RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
-use crate::geo::{SpatialConjunct, SpatialTarget};
+use crate::geo::{ExtentFacts, SpatialConjunct, SpatialTarget};
 use crate::scan::metrics::SpatialMetrics;
 use crate::scan::reader::PinnedReaderFactory;
 
@@ -79,6 +80,7 @@ struct Run {
     batches: Range<usize>,
     metadata: ArrowReaderMetadata,
     columns: Option<FileColumns>,
+    targets: Vec<FileTarget>,
     file_metrics: ParquetFileMetrics,
     /// Row groups that are not decided yet.
     ahead: VecDeque<(usize, Range<u64>)>,
@@ -116,17 +118,9 @@ impl Run {
             Some(first) => row_spans(scan.snapshot.file_of(first), metas).into_iter().collect(),
             None => VecDeque::new(),
         };
-        Ok(Self {
-            scan,
-            inner,
-            file,
-            batches,
-            metadata,
-            columns,
-            file_metrics,
-            ahead,
-            reading: VecDeque::new(),
-        })
+        let targets = file_targets(&scan, &metadata, &file, batches.clone());
+        let reading = VecDeque::new();
+        Ok(Self { scan, inner, file, batches, metadata, columns, targets, file_metrics, ahead, reading })
     }
 
     fn into_stream(self) -> BoxStream<'static, Result<RecordBatch>> {
@@ -163,7 +157,7 @@ impl Run {
                     metadata: &self.metadata,
                     file_columns,
                     columns,
-                    targets: self.targets(),
+                    targets: self.targets.iter().map(|target| &target.target).collect(),
                     learnt: self.scan.snapshot.learnt(),
                     file_index: self.file_index(),
                     batch_size: self.scan.batch_size,
@@ -198,22 +192,9 @@ impl Run {
     fn plan_next(&mut self) -> Vec<PlannedGroup> {
         let snapshot = Arc::clone(&self.scan.snapshot);
         let footer = Arc::clone(self.metadata.metadata());
-        let schema = footer.file_metadata().schema_descr();
-        let targets: Vec<FileTarget<'_>> = self
-            .targets()
-            .into_iter()
-            .map(|target| FileTarget {
-                target,
-                leaves: extent_leaves(&footer, target),
-                own_leaves: match target {
-                    SpatialTarget::Point { .. } => vec![],
-                    SpatialTarget::Geometry { path } => leaves_under(schema, path),
-                },
-            })
-            .collect();
         let planner = IntervalPlanner {
             conjuncts: &self.scan.conjuncts,
-            targets: &targets,
+            targets: &self.targets,
             footer: &footer,
             learnt: snapshot.learnt(),
             file_index: self.file_index(),
@@ -235,20 +216,8 @@ impl Run {
             groups.push(group);
             decided += 1;
         }
-        drop(targets);
         self.ahead.drain(..decided);
         groups
-    }
-
-    /// The different targets of the filters.
-    fn targets(&self) -> Vec<&SpatialTarget> {
-        let mut targets: Vec<&SpatialTarget> = vec![];
-        for predicate in self.scan.conjuncts.iter().flat_map(|conjunct| &conjunct.predicates) {
-            if !targets.contains(&&predicate.target) {
-                targets.push(&predicate.target);
-            }
-        }
-        targets
     }
 
     fn file_index(&self) -> usize {
@@ -295,13 +264,41 @@ fn file_metadata(
     }
 }
 
-/// The columns of the file that bound a target.
-fn extent_leaves(footer: &ParquetMetaData, target: &SpatialTarget) -> Option<ExtentLeaves> {
-    let schema = footer.file_metadata().schema_descr();
-    match target {
-        SpatialTarget::Point { lon, lat } => ExtentLeaves::of_point(schema, lon, lat),
-        SpatialTarget::Geometry { .. } => None,
+/// The different targets of the filters, as the file has them.
+fn file_targets(
+    scan: &SpatialScan,
+    metadata: &ArrowReaderMetadata,
+    file: &PartitionedFile,
+    batches: Range<usize>,
+) -> Vec<FileTarget> {
+    let mut targets: Vec<FileTarget> = vec![];
+    for predicate in scan.conjuncts.iter().flat_map(|conjunct| &conjunct.predicates) {
+        let target = &predicate.target;
+        if targets.iter().any(|known| known.target == *target) {
+            continue;
+        }
+        let mut found = FileTarget {
+            target: target.clone(),
+            extents: None,
+            own_leaves: vec![],
+            declared: BTreeMap::new(),
+        };
+        if scan.prunes {
+            found.extents = FileExtents::find(metadata.metadata(), target, file.path().as_ref());
+        }
+        if let SpatialTarget::Geometry { path } = target {
+            found.own_leaves = leaves_under(metadata.parquet_schema(), path);
+            let facts = BatchFacts::new(&scan.snapshot, target, scan.is_finite);
+            for index in batches.clone() {
+                for group in scan.snapshot.batches()[index].row_groups.clone() {
+                    let known = found.declared.entry(group).or_insert(ExtentFacts::NO_ROWS);
+                    *known = known.union(facts.of(index));
+                }
+            }
+        }
+        targets.push(found);
     }
+    targets
 }
 
 /// Streams of the rows of `file`, in order.
