@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
+use crate::geo::MAX_COORDINATE;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::wkb::{parse_wkb, wkb_point};
 use crate::geo::wkt::parse_wkt;
@@ -34,7 +35,7 @@ pub(crate) enum GeometryArray {
 /// One geometry as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GeometryValue<'a> {
-    /// A point; one with a coordinate that is not finite is empty.
+    /// A point; one with a coordinate that is not finite, or beyond 1e100, is empty.
     Point(f64, f64),
     Wkb(&'a [u8]),
     Wkt(&'a str),
@@ -139,7 +140,9 @@ impl GeometryValue<'_> {
     /// [`GeometryError`] for malformed WKT or WKB.
     pub(crate) fn parse(&self) -> Result<Geometry<f64>, GeometryError> {
         match self {
-            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Geometry::Point(Point::new(*x, *y))),
+            Self::Point(x, y) if x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE => {
+                Ok(Geometry::Point(Point::new(*x, *y)))
+            }
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),

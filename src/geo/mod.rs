@@ -8,8 +8,10 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod distance;
 mod functions;
 mod geometry_error;
+mod line_relation;
 mod predicate;
 mod predicate_function;
 mod spatial_filter;

@@ -58,6 +58,10 @@ impl SpatialFilter {
             return None;
         }
         let area = predicate.constant_area(&constant).ok().flatten()?;
+        // Empty geometries, which equal each other, lie in no extent.
+        if kind == PredicateKind::Equals && area.bounding_box().is_none() {
+            return None;
+        }
         Some(Self { target: SpatialTarget::try_from_physical(target)?, area, kind })
     }
 
@@ -95,8 +99,10 @@ impl SpatialFilter {
     /// `Outside`: true for none. `Inside`: true for all that are not null and not empty. Conservative.
     pub(crate) fn relate(&self, extent: &BoundingBox) -> BoxRelation {
         match self.area.relate_box(extent) {
-            // To lie in the area's interior says nothing of holding it.
-            BoxRelation::Inside if self.kind.left_holds_right() => BoxRelation::Boundary,
+            // To lie in the area's interior says nothing of holding it, or of meeting its boundary.
+            BoxRelation::Inside if self.kind.of_extent(BoxRelation::Inside) != Some(true) => {
+                BoxRelation::Boundary
+            }
             relation => relation,
         }
     }
