@@ -5,3 +5,4 @@ mod equivalence;
 mod fixtures;
 mod layering;
 mod scan;
+mod spatial_functions;

@@ -5,7 +5,7 @@
 
 use geo::{Coord, Geometry, MapCoords};
 
-use crate::geo::area::{ANGLES, Area, BoxRelation, TURNS};
+use crate::geo::area::{ANGLES, Area, BoxRelation, TURNS, is_usable};
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::predicate::PredicateKind;
@@ -60,7 +60,7 @@ impl Area {
     /// [`Self::is_within_distance`] for a point; one that is not finite is empty.
     pub(crate) fn is_point_within_distance(&self, x: f64, y: f64, distance: f64) -> bool {
         let Some(bounds) = self.bounding_box() else { return false };
-        if !(crate::geo::area::is_usable(x) && crate::geo::area::is_usable(y)) {
+        if !(is_usable(x) && is_usable(y)) {
             return false;
         }
         let is_near = |turn: f64| {
@@ -112,6 +112,16 @@ impl Area {
         };
         if TURNS.into_iter().any(is_near) { BoxRelation::Boundary } else { BoxRelation::Outside }
     }
+}
+
+/// Whether two points are at most `distance` degrees apart; one that is not finite is empty, and near nothing.
+pub(crate) fn are_points_within_distance(from: (f64, f64), to: (f64, f64), distance: f64) -> bool {
+    if ![from.0, from.1, to.0, to.1].into_iter().all(is_usable) {
+        return false;
+    }
+    let may_turn = (ANGLES.0..=ANGLES.1).contains(&from.0);
+    let is_near = |turn: f64| (from.0 + turn - to.0).hypot(from.1 - to.1) <= distance;
+    TURNS.into_iter().any(|turn| (turn == 0.0 || may_turn) && is_near(turn))
 }
 
 /// The box, larger by `distance` on all sides.
@@ -207,6 +217,24 @@ mod tests {
         assert!(square.is_point_within_distance(1e99, 0.0, f64::INFINITY));
         for bad in [f64::NAN, f64::INFINITY, 1e308] {
             assert!(!square.is_point_within_distance(bad, 0.0, f64::INFINITY));
+        }
+    }
+
+    #[test]
+    fn points_are_as_far_apart_as_areas_that_are_points() {
+        let mut random = StdRng::seed_from_u64(29);
+        for _ in 0..2_000 {
+            let longitudes = [-180.0, -179.0, 0.0, 1.0, 180.0, 181.0, 359.0, 360.0, 361.0, -190.0];
+            let mut draw = || (longitudes[random.random_range(0..10)], f64::from(random.random_range(-1..2)));
+            let (from, to) = (draw(), draw());
+            let area = area(&format!("POINT({} {})", to.0, to.1));
+            for distance in [0.0, 1.0, 1.5, 2.0] {
+                assert_eq!(
+                    are_points_within_distance(from, to, distance),
+                    area.is_point_within_distance(from.0, from.1, distance),
+                    "{from:?} {to:?} {distance}"
+                );
+            }
         }
     }
 

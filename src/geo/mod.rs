@@ -11,6 +11,7 @@ mod corpora;
 mod distance;
 mod functions;
 mod geometry_error;
+mod invalid_rows;
 mod line_relation;
 mod predicate;
 mod predicate_function;
