@@ -6,3 +6,4 @@ mod fixtures;
 mod layering;
 mod pruning_layouts;
 mod scan;
+mod spatial_functions;

@@ -11,6 +11,7 @@ use datafusion::common::{Result, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
 use crate::geo::bounding_box::BoundingBox;
+use crate::geo::MAX_COORDINATE;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::sink::Outline;
 use crate::geo::wkb::{parse_wkb, wkb_outline, wkb_point};
@@ -36,7 +37,7 @@ pub(crate) enum GeometryArray {
 /// One geometry as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GeometryValue<'a> {
-    /// A point; one with a coordinate that is not finite is empty.
+    /// A point; one with a coordinate that is not finite, or beyond 1e100, is empty.
     Point(f64, f64),
     Wkb(&'a [u8]),
     Wkt(&'a str),
@@ -150,7 +151,9 @@ impl GeometryValue<'_> {
     /// [`GeometryError`] for malformed WKT or WKB.
     pub(crate) fn parse(&self) -> Result<Geometry<f64>, GeometryError> {
         match self {
-            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Geometry::Point(Point::new(*x, *y))),
+            Self::Point(x, y) if x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE => {
+                Ok(Geometry::Point(Point::new(*x, *y)))
+            }
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),

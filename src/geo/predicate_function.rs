@@ -1,6 +1,8 @@
 //! The spatial predicates as SQL functions: `st_within` and its like.
 //!
-//! SQL NULL gives NULL. A point with NaN or infinity is an empty geometry: it shares no point with anything.
+//! SQL NULL gives NULL. A point with NaN, infinity or a coordinate beyond 1e100 is an empty geometry: it shares no
+//! point with anything. A malformed geometry is an error of planning in a constant; in a row it is what the setting
+//! `odp.on_invalid_geometry` says.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -18,7 +20,9 @@ use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, geometry_type};
 use crate::geo::crs;
 use crate::geo::kernel::{against_area, pairwise};
+use crate::geo::invalid_rows::evaluate_rows;
 use crate::geo::predicate::PredicateKind;
+use crate::options::{OdpOptions, OnInvalidGeometry};
 
 /// One predicate; all of them share one cache of prepared areas.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ pub(crate) struct PredicateFunction {
 
 impl PredicateFunction {
     pub(crate) fn new(kind: PredicateKind, cache: Arc<AreaCache>) -> Self {
-        // `contains` is a string function of DataFusion, so it stays that.
+        // `contains` is also a string function of DataFusion: see `functions::contains`.
         let aliases = match kind {
             PredicateKind::Within => vec!["within".to_owned()],
             PredicateKind::Intersects => vec!["intersects".to_owned()],
@@ -53,13 +57,17 @@ impl PredicateFunction {
         Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
     }
 
-    fn invoke_pair(&self, left: &ScalarValue, right: &ScalarValue) -> Result<ColumnarValue> {
-        let (Some(_), Some(area)) = (self.constant_area(left)?, self.constant_area(right)?) else {
-            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
-        };
-        let array = GeometryArray::try_new(&left.to_array()?)?;
-        let answer = against_area(self.kind, &array, &area)?;
-        Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(answer.value(0)))))
+    fn invoke_pair(
+        &self,
+        left: &ScalarValue,
+        right: &ScalarValue,
+        setting: OnInvalidGeometry,
+    ) -> Result<ColumnarValue> {
+        let left = left.to_array()?;
+        Ok(match self.invoke_constant(self.kind, &left, right, setting)? {
+            ColumnarValue::Array(answer) => ColumnarValue::Scalar(ScalarValue::try_from_array(&answer, 0)?),
+            scalar @ ColumnarValue::Scalar(_) => scalar,
+        })
     }
 
     fn invoke_constant(
@@ -67,11 +75,14 @@ impl PredicateFunction {
         kind: PredicateKind,
         array: &ArrayRef,
         constant: &ScalarValue,
+        setting: OnInvalidGeometry,
     ) -> Result<ColumnarValue> {
-        let Some(area) = self.constant_area(constant)? else {
+        let Some(area) = constant_or_null(setting, || self.constant_area(constant))? else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let answers = against_area(kind, &GeometryArray::try_new(array)?, &area)?;
+        let answers = evaluate_rows(setting, std::slice::from_ref(array), |arrays| {
+            Ok(against_area(kind, &GeometryArray::try_new(&arrays[0])?, &area)?)
+        })?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
 }
@@ -141,20 +152,40 @@ impl ScalarUDFImpl for PredicateFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
+        let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
         match args.args.as_slice() {
-            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => self.invoke_pair(left, right),
+            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
+                self.invoke_pair(left, right, setting)
+            }
             [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {
-                self.invoke_constant(self.kind, array, constant)
+                self.invoke_constant(self.kind, array, constant, setting)
             }
             [ColumnarValue::Scalar(constant), ColumnarValue::Array(array)] => {
-                self.invoke_constant(self.kind.flipped(), array, constant)
+                self.invoke_constant(self.kind.flipped(), array, constant, setting)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
-                let (left, right) = (GeometryArray::try_new(left)?, GeometryArray::try_new(right)?);
-                Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right)?)))
+                let pair = [Arc::clone(left), Arc::clone(right)];
+                let answers = evaluate_rows(setting, &pair, |arrays| {
+                    let (left, right) =
+                        (GeometryArray::try_new(&arrays[0])?, GeometryArray::try_new(&arrays[1])?);
+                    Ok(pairwise(self.kind, &left, &right)?)
+                })?;
+                Ok(ColumnarValue::Array(Arc::new(answers)))
             }
             other => plan_err!("{} got {} arguments, expected 2", self.name(), other.len()),
         }
+    }
+}
+
+/// The area of a constant while a query runs. Malformed constants of the query's text do not come so far, but
+/// columns that are constant in a file do.
+pub(super) fn constant_or_null(
+    setting: OnInvalidGeometry,
+    area: impl FnOnce() -> Result<Option<Arc<Area>>>,
+) -> Result<Option<Arc<Area>>> {
+    match area() {
+        Err(_) if setting == OnInvalidGeometry::NoMatch => Ok(None),
+        area => area,
     }
 }
 

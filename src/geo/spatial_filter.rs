@@ -8,7 +8,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Liter
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
-use crate::geo::area::{Area, BoxRelation};
+use crate::geo::area::Area;
 use crate::geo::extent::{Extent, ExtentFacts, Outcomes};
 use crate::geo::functions::{FunctionKind, GeometryFunction};
 use crate::geo::predicate::PredicateKind;
@@ -158,21 +158,17 @@ impl SpatialPredicate {
         let of_points = match &facts.extent {
             Extent::Unknown => Outcomes::TRUE | Outcomes::FALSE,
             Extent::Nowhere => Outcomes::NONE,
-            Extent::Within(extent) => match self.area.relate_box(extent) {
-                BoxRelation::Outside => Outcomes::only(self.kind.when_apart()),
-                BoxRelation::Boundary => Outcomes::TRUE | Outcomes::FALSE,
-                BoxRelation::Inside => match self.kind {
-                    PredicateKind::Within | PredicateKind::CoveredBy | PredicateKind::Intersects => {
-                        Outcomes::TRUE
-                    }
-                    PredicateKind::Disjoint => Outcomes::FALSE,
-                    // To lie in the area's interior says nothing of holding it.
-                    PredicateKind::Contains | PredicateKind::Covers => Outcomes::TRUE | Outcomes::FALSE,
-                },
+            Extent::Within(extent) => match self.kind.of_extent(self.area.relate_box(extent)) {
+                Some(answer) => Outcomes::only(answer),
+                None => Outcomes::TRUE | Outcomes::FALSE,
             },
         };
+        let when_empty = match self.area.bounding_box() {
+            Some(_) => self.kind.when_apart(),
+            None => self.kind.when_both_empty(),
+        };
         let of_empty =
-            if facts.may_be_empty { Outcomes::only(self.kind.when_apart()) } else { Outcomes::NONE };
+            if facts.may_be_empty { Outcomes::only(when_empty) } else { Outcomes::NONE };
         let of_null = if facts.may_be_null { Outcomes::NULL } else { Outcomes::NONE };
         of_points | of_empty | of_null
     }
@@ -355,7 +351,7 @@ mod tests {
         for (sql, when_inside, when_outside) in [
             ("st_within(wkb, $)", yes, no),
             ("NOT st_within(wkb, $)", no, yes),
-            ("st_contains(wkb, $)", either, no),
+            ("st_contains(wkb, $)", no, no),
             ("st_disjoint(wkb, $)", no, yes),
             ("st_within(wkb, $) AND lon > 2", Outcomes::ANY, no),
             ("st_within(wkb, $) OR lon > 2", yes, Outcomes::ANY),
