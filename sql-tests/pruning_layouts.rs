@@ -249,7 +249,8 @@ async fn check(name: &str, layout: Layout, geometry: &str, first: Work, second: 
             .collect();
         assert_eq!(ids, expected, "{name}, query {turn}");
         let row_groups = metric(&plan, "area_row_groups_boundary") + metric(&plan, "area_row_groups_inside");
-        let (inside, boundary) = (metric(&plan, "area_pages_inside"), metric(&plan, "area_pages_boundary"));
+        let inside = metric(&plan, "area_pages_inside") + metric(&plan, "area_pages_confirmed");
+        let boundary = metric(&plan, "area_pages_boundary");
         let outside = metric(&plan, "area_pages_outside");
         let work = Work {
             files: files(&plan).len(),

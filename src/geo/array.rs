@@ -1,5 +1,7 @@
 //! Geometry values in Arrow arrays: WKB, WKT, and structs of x and y.
 
+use std::ops::Range;
+
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float64Array, LargeBinaryArray, LargeStringArray,
     StringArray, StringViewArray,
@@ -115,6 +117,19 @@ impl GeometryArray {
             Self::Utf8(array) => array.nulls(),
             Self::LargeUtf8(array) => array.nulls(),
             Self::Utf8View(array) => array.nulls(),
+        }
+    }
+
+    /// The coordinates of the geometries in `rows`, if all of them are points in WKB without Z, M or SRID.
+    pub(crate) fn plain_points(&self, rows: Range<usize>) -> Option<Vec<(f64, f64)>> {
+        fn read<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Option<Vec<(f64, f64)>> {
+            values.map(|value| wkb_point(value?)).collect()
+        }
+        match self {
+            Self::Binary(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
+            Self::LargeBinary(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
+            Self::BinaryView(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
+            _ => None,
         }
     }
 

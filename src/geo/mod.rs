@@ -29,6 +29,7 @@ pub(crate) use array::geometry_type;
 pub(crate) use bounding_box::BoundingBox;
 pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;
+pub(crate) use geometry_error::InvalidGeometryRow;
 pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.

@@ -8,9 +8,10 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Liter
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
-use crate::geo::area::Area;
+use crate::geo::area::{Area, BoxRelation};
+use crate::geo::bounding_box::BoundingBox;
 use crate::geo::extent::{Extent, ExtentFacts, Outcomes};
-use crate::geo::functions::{FunctionKind, GeometryFunction};
+use crate::geo::functions::{FunctionKind, GeometryFunction, WithinDistanceFunction};
 use crate::geo::predicate::PredicateKind;
 use crate::geo::predicate_function::PredicateFunction;
 
@@ -46,8 +47,16 @@ pub(crate) struct SpatialPredicate {
     pub(crate) target: SpatialTarget,
     /// The constant.
     area: Arc<Area>,
-    /// The predicate, with the row's geometry on its left.
-    kind: PredicateKind,
+    question: Question,
+}
+
+/// What is asked of a row's geometry and the area.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Question {
+    /// A predicate with the row's geometry on its left.
+    Relation(PredicateKind),
+    /// Whether they are at most so many degrees apart.
+    Near(f64),
 }
 
 /// Where the geometry of a row comes from.
@@ -142,7 +151,20 @@ impl SpatialPredicate {
     /// Finds one of this crate's predicates between a column and a non-null constant, in either order.
     fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
         let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
-        let predicate = function.fun().inner().downcast_ref::<PredicateFunction>()?;
+        let implementation = function.fun().inner();
+        if let Some(near) = implementation.downcast_ref::<WithinDistanceFunction>() {
+            let [left, right, distance] = function.args() else { return None };
+            let ScalarValue::Float64(Some(distance)) = constant_value(distance)? else { return None };
+            let (target, constant) = match (constant_value(left), constant_value(right)) {
+                (None, Some(constant)) => (left, constant),
+                (Some(constant), None) => (right, constant),
+                _ => return None,
+            };
+            let area = near.constant_area(&constant).ok().flatten()?;
+            let question = Question::Near(distance);
+            return Some(Self { target: SpatialTarget::try_from_physical(target)?, area, question });
+        }
+        let predicate = implementation.downcast_ref::<PredicateFunction>()?;
         let [left, right] = function.args() else { return None };
         let (target, constant, kind) = match (constant_value(left), constant_value(right)) {
             (None, Some(constant)) => (left, constant, predicate.kind()),
@@ -150,7 +172,8 @@ impl SpatialPredicate {
             _ => return None,
         };
         let area = predicate.constant_area(&constant).ok().flatten()?;
-        Some(Self { target: SpatialTarget::try_from_physical(target)?, area, kind })
+        let question = Question::Relation(kind);
+        Some(Self { target: SpatialTarget::try_from_physical(target)?, area, question })
     }
 
     /// What the predicate can give in rows of which `facts` tells. Conservative.
@@ -158,19 +181,35 @@ impl SpatialPredicate {
         let of_points = match &facts.extent {
             Extent::Unknown => Outcomes::TRUE | Outcomes::FALSE,
             Extent::Nowhere => Outcomes::NONE,
-            Extent::Within(extent) => match self.kind.of_extent(self.area.relate_box(extent)) {
+            Extent::Within(extent) => match self.answer_within(extent) {
                 Some(answer) => Outcomes::only(answer),
                 None => Outcomes::TRUE | Outcomes::FALSE,
             },
         };
-        let when_empty = match self.area.bounding_box() {
-            Some(_) => self.kind.when_apart(),
-            None => self.kind.when_both_empty(),
-        };
         let of_empty =
-            if facts.may_be_empty { Outcomes::only(when_empty) } else { Outcomes::NONE };
+            if facts.may_be_empty { Outcomes::only(self.answer_when_empty()) } else { Outcomes::NONE };
         let of_null = if facts.may_be_null { Outcomes::NULL } else { Outcomes::NONE };
         of_points | of_empty | of_null
+    }
+
+    /// The answer for all geometries that are not empty and lie in `extent`, if it is the same.
+    fn answer_within(&self, extent: &BoundingBox) -> Option<bool> {
+        match self.question {
+            Question::Relation(kind) => kind.of_extent(self.area.relate_box(extent)),
+            Question::Near(distance) => match self.area.relate_box_at_distance(extent, distance) {
+                BoxRelation::Outside => Some(false),
+                BoxRelation::Inside => Some(true),
+                BoxRelation::Boundary => None,
+            },
+        }
+    }
+
+    fn answer_when_empty(&self) -> bool {
+        match self.question {
+            Question::Relation(kind) if self.area.bounding_box().is_none() => kind.when_both_empty(),
+            Question::Relation(kind) => kind.when_apart(),
+            Question::Near(_) => false,
+        }
     }
 }
 
@@ -259,7 +298,6 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use crate::geo::BoundingBox;
     use crate::geo::functions::scalar_functions;
 
     const SQUARE: &str = "'POLYGON((1 2, 10 2, 10 9, 1 9, 1 2))'";
@@ -300,7 +338,7 @@ mod tests {
             (format!("st_disjoint(wkb, {SQUARE})"), PredicateKind::Disjoint),
         ] {
             let found = find(&sql).unwrap_or_else(|| panic!("{sql}"));
-            assert_eq!(found.predicates[0].kind, kind, "{sql}");
+            assert_eq!(found.predicates[0].question, Question::Relation(kind), "{sql}");
             assert_eq!(found.predicates[0].target, SpatialTarget::Geometry { path: path(&["wkb"]) });
         }
         for (sql, target) in [
@@ -357,6 +395,8 @@ mod tests {
             ("st_within(wkb, $) OR lon > 2", yes, Outcomes::ANY),
             ("NOT (st_within(wkb, $) OR lon > 2)", no, Outcomes::ANY),
             ("st_within(wkb, $) AND NOT st_intersects(wkb, $)", no, no),
+            ("st_dwithin($, wkb, 0.5)", yes, no),
+            ("st_dwithin(wkb, $, 100)", yes, yes),
         ] {
             let conjunct = find(&sql.replace('$', SQUARE)).unwrap();
             assert_eq!(conjunct.outcomes(|_| inside), when_inside, "{sql}");

@@ -105,6 +105,8 @@ pub(crate) struct SpatialMetrics {
     pub(crate) pages_outside: Count,
     /// Such runs that matched without a test.
     pub(crate) pages_inside: Count,
+    /// Such runs that were only looked through for NaN, NULL and empty geometries.
+    pub(crate) pages_confirmed: Count,
     /// Such runs that were tested.
     pub(crate) pages_boundary: Count,
     /// Rows tested, each on its own.
@@ -124,6 +126,7 @@ impl SpatialMetrics {
             row_groups_boundary: counter("area_row_groups_boundary"),
             pages_outside: counter("area_pages_outside"),
             pages_inside: counter("area_pages_inside"),
+            pages_confirmed: counter("area_pages_confirmed"),
             pages_boundary: counter("area_pages_boundary"),
             rows_tested: counter("area_rows_tested"),
             rows_matched: counter("area_rows_matched"),
@@ -138,12 +141,13 @@ impl SpatialMetrics {
             match whole.action {
                 Action::Skip => self.row_groups_outside.add(1),
                 Action::Keep => self.row_groups_inside.add(1),
-                Action::Test => self.row_groups_boundary.add(1),
+                Action::Confirm | Action::Test => self.row_groups_boundary.add(1),
             }
         } else {
             self.row_groups_boundary.add(1);
             self.pages_outside.add(by_action(Action::Skip).count());
             self.pages_inside.add(by_action(Action::Keep).count());
+            self.pages_confirmed.add(by_action(Action::Confirm).count());
             self.pages_boundary.add(by_action(Action::Test).count());
         }
         let tested: u64 = by_action(Action::Test).map(Interval::len).sum();

@@ -7,7 +7,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::file_extents::{FileExtents, page_starts};
 use crate::dataset::{Chunk, LearntExtents, RowGroupId};
-use crate::geo::{Extent, ExtentFacts, SpatialConjunct, SpatialTarget};
+use crate::geo::{Extent, ExtentFacts, Outcomes, SpatialConjunct, SpatialTarget};
 
 /// What to do with a run of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(in crate::scan) enum Action {
     Skip,
     /// Every row matches.
     Keep,
+    /// Every row matches that is neither NULL nor empty.
+    Confirm,
     /// Some may match.
     Test,
 }
@@ -25,12 +27,28 @@ pub(in crate::scan) enum Action {
 pub(in crate::scan) struct Interval {
     pub(in crate::scan) rows: Range<u64>,
     pub(in crate::scan) action: Action,
+    /// Reading it tells what is not known yet.
+    pub(super) teaches: bool,
 }
 
 impl Interval {
+    /// Whether the filters' columns are read for it.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.action, Action::Confirm | Action::Test)
+    }
+
     pub(in crate::scan) fn len(&self) -> u64 {
         self.rows.end - self.rows.start
     }
+}
+
+/// What is known of a run of rows and one target.
+#[derive(Debug)]
+struct Part {
+    rows: Range<u64>,
+    facts: ExtentFacts,
+    /// It is known of these rows, not of the row group around them.
+    is_own: bool,
 }
 
 /// A target of a filter's predicates, as one file holds it.
@@ -62,15 +80,15 @@ impl IntervalPlanner<'_> {
     /// The runs of rows of a row group, in order, of the rows in `span`; what lies before and after is skipped.
     pub(super) fn plan(&self, group: usize, span: &Range<u64>) -> Vec<Interval> {
         if !self.prunes {
-            return vec![Interval { rows: span.clone(), action: Action::Test }];
+            return vec![Interval { rows: span.clone(), action: Action::Test, teaches: false }];
         }
         // The whole row group first: it costs less than its pages.
         let whole = self.whole_group_facts(group, span);
         let action = self.action(|target| whole[target]);
-        if action != Action::Test {
-            return vec![Interval { rows: span.clone(), action }];
+        if matches!(action, Action::Skip | Action::Keep) {
+            return vec![Interval { rows: span.clone(), action, teaches: false }];
         }
-        let parts: Vec<Vec<(Range<u64>, ExtentFacts)>> = self
+        let parts: Vec<Vec<Part>> = self
             .targets
             .iter()
             .zip(&whole)
@@ -78,7 +96,7 @@ impl IntervalPlanner<'_> {
             .collect();
         let mut cuts: Vec<u64> = vec![span.start, span.end];
         for (target, parts) in self.targets.iter().zip(&parts) {
-            cuts.extend(parts.iter().flat_map(|(rows, _)| [rows.start, rows.end]));
+            cuts.extend(parts.iter().flat_map(|part| [part.rows.start, part.rows.end]));
             for leaf in &target.own_leaves {
                 cuts.extend(page_starts(self.footer, group, *leaf));
             }
@@ -89,34 +107,50 @@ impl IntervalPlanner<'_> {
         let mut intervals: Vec<Interval> = vec![];
         for pair in cuts.windows(2) {
             let rows = pair[0]..pair[1];
-            let action = self.action(|target| {
-                let parts = &parts[target];
-                let next = parts.partition_point(|(part, _)| part.start <= rows.start);
-                match next.checked_sub(1).map(|at| &parts[at]) {
-                    Some((part, facts)) if part.end >= rows.end => *facts,
-                    _ => whole[target],
-                }
-            });
-            intervals.push(Interval { rows, action });
+            let part = |target: usize| {
+                let parts: &[Part] = &parts[target];
+                let next = parts.partition_point(|part| part.rows.start <= rows.start);
+                next.checked_sub(1).map(|at| &parts[at]).filter(|part| part.rows.end >= rows.end)
+            };
+            let facts = |target: usize| part(target).map_or(whole[target], |part| part.facts);
+            let action = self.action(facts);
+            // Where all is known of the very rows, nothing is learnt of those at the boundary.
+            let is_known = |target: usize| part(target).is_some_and(|part| part.is_own) || rows == *span;
+            let teaches = match action {
+                Action::Skip | Action::Keep => false,
+                Action::Confirm => true,
+                Action::Test => (0..self.targets.len())
+                    .any(|target| !is_known(target) || facts(target).extent == Extent::Unknown),
+            };
+            intervals.push(Interval { rows, action, teaches });
         }
         intervals
     }
 
     fn action(&self, facts: impl Fn(usize) -> ExtentFacts) -> Action {
         let facts_of = |target: &SpatialTarget| {
-            self.targets.iter().position(|known| known.target == *target).map_or(ExtentFacts::UNKNOWN, &facts)
+            self.targets
+                .iter()
+                .position(|known| known.target == *target)
+                .map_or(ExtentFacts::UNKNOWN, &facts)
         };
-        let outcomes = self.conjuncts.iter().map(|conjunct| conjunct.outcomes(facts_of));
-        let mut action = Action::Keep;
-        for outcome in outcomes {
-            if !outcome.may_match() {
-                return Action::Skip;
-            }
-            if !outcome.all_match() {
-                action = Action::Test;
-            }
+        let all = |facts_of: &dyn Fn(&SpatialTarget) -> ExtentFacts| {
+            let outcomes = self.conjuncts.iter().map(|conjunct| conjunct.outcomes(facts_of));
+            outcomes.fold(Outcomes::TRUE, Outcomes::and)
+        };
+        let outcomes = all(&facts_of);
+        if !outcomes.may_match() {
+            return Action::Skip;
         }
-        action
+        if outcomes.all_match() {
+            return Action::Keep;
+        }
+        let if_present = |target: &SpatialTarget| ExtentFacts {
+            may_be_null: false,
+            may_be_empty: false,
+            ..facts_of(target)
+        };
+        if all(&if_present).all_match() { Action::Confirm } else { Action::Test }
     }
 
     fn whole_group_facts(&self, group: usize, span: &Range<u64>) -> Vec<ExtentFacts> {
@@ -143,16 +177,17 @@ impl IntervalPlanner<'_> {
         group: usize,
         span: &Range<u64>,
         whole: ExtentFacts,
-    ) -> Vec<(Range<u64>, ExtentFacts)> {
+    ) -> Vec<Part> {
         let pages = target.extents.as_ref().and_then(|extents| extents.page_facts(self.footer, group));
-        let mut pages = pages.unwrap_or_default();
-        for (_, facts) in &mut pages {
-            *facts = if facts.extent == Extent::Unknown { whole } else { self.trusted(*facts) };
-        }
+        let part = |(rows, facts): (Range<u64>, ExtentFacts)| match facts.extent {
+            Extent::Unknown => Part { rows, facts: whole, is_own: false },
+            _ => Part { rows, facts: self.trusted(facts), is_own: true },
+        };
+        let pages: Vec<Part> = pages.into_iter().flatten().map(part).collect();
         let Some(chunks) = self.learnt.chunks(&target.target, self.id(group)) else { return pages };
         // Learnt chunks know more; where there is none, the page index does.
-        let mut parts: Vec<(Range<u64>, ExtentFacts)> =
-            chunks.iter().map(|Chunk { rows, facts }| (rows.clone(), *facts)).collect();
+        let learnt = |chunk: &Chunk| Part { rows: chunk.rows.clone(), facts: chunk.facts, is_own: true };
+        let mut parts: Vec<Part> = chunks.iter().map(learnt).collect();
         let mut next = span.start;
         let mut gaps = vec![];
         for chunk in chunks.iter() {
@@ -162,15 +197,15 @@ impl IntervalPlanner<'_> {
         gaps.push(next..span.end.max(next));
         for gap in gaps.into_iter().filter(|gap| gap.start < gap.end) {
             if pages.is_empty() {
-                parts.push((gap, whole));
+                parts.push(Part { rows: gap, facts: whole, is_own: false });
                 continue;
             }
-            parts.extend(pages.iter().filter_map(|(rows, facts)| {
-                let part = rows.start.max(gap.start)..rows.end.min(gap.end);
-                (part.start < part.end).then_some((part, *facts))
+            parts.extend(pages.iter().filter_map(|page| {
+                let rows = page.rows.start.max(gap.start)..page.rows.end.min(gap.end);
+                (rows.start < rows.end).then_some(Part { rows, ..*page })
             }));
         }
-        parts.sort_by_key(|(rows, _)| rows.start);
+        parts.sort_by_key(|part| part.rows.start);
         parts
     }
 

@@ -48,13 +48,13 @@ pub(super) struct RowError {
 }
 
 impl PlannedGroup {
-    pub(super) fn rows_to_test(&self) -> u64 {
-        self.intervals.iter().filter(|i| i.action == Action::Test).map(Interval::len).sum()
+    pub(super) fn rows_to_read(&self) -> u64 {
+        self.intervals.iter().filter(|i| i.is_read()).map(Interval::len).sum()
     }
 
-    fn test_selection(&self, selectors: &mut Vec<RowSelector>) {
+    fn read_selection(&self, selectors: &mut Vec<RowSelector>) {
         let mut next = 0;
-        for interval in self.intervals.iter().filter(|i| i.action == Action::Test) {
+        for interval in self.intervals.iter().filter(|i| i.is_read()) {
             selectors.push(RowSelector::skip(to_usize(interval.rows.start - next)));
             selectors.push(RowSelector::select(to_usize(interval.len())));
             next = interval.rows.end;
@@ -72,7 +72,7 @@ impl PlannedGroup {
             match interval.action {
                 Action::Skip => bits.append_n(rows, false),
                 Action::Keep => bits.append_n(rows, true),
-                Action::Test => {
+                Action::Confirm | Action::Test => {
                     bits.append_buffer(&tested.slice(*at, rows));
                     *at += rows;
                 }
@@ -94,7 +94,7 @@ impl RowTest<'_> {
         reader: R,
         groups: &[PlannedGroup],
     ) -> Result<Vec<BooleanBuffer>, RowError> {
-        let total: u64 = groups.iter().map(PlannedGroup::rows_to_test).sum();
+        let total: u64 = groups.iter().map(PlannedGroup::rows_to_read).sum();
         let mut tested = BooleanBufferBuilder::new(to_usize(total));
         if total > 0 {
             self.test(reader, groups, &mut tested).await?;
@@ -111,8 +111,8 @@ impl RowTest<'_> {
         tested: &mut BooleanBufferBuilder,
     ) -> Result<(), RowError> {
         let mut selectors = vec![];
-        let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_test() > 0).collect();
-        read.iter().for_each(|group| group.test_selection(&mut selectors));
+        let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
+        read.iter().for_each(|group| group.read_selection(&mut selectors));
         let unlocated = |error: DataFusionError| RowError { error, rows: vec![] };
         let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(read.iter().map(|group| group.index).collect())
@@ -128,10 +128,18 @@ impl RowTest<'_> {
             let runs = cursor.take(batch.num_rows());
             let located = |error| RowError { error, rows: runs.iter().map(|run| run.place()).collect() };
             let batch = self.file_columns.read(&batch).map_err(located)?;
-            let answers = self.evaluate(&batch).map_err(located)?;
-            tested.append_buffer(&answers);
-            for learning in &mut learning {
-                learning.add(self.columns, &batch, &runs);
+            let mut all_confirmed = runs.iter().all(|run| run.interval.action == Action::Confirm);
+            for run in runs.iter().filter(|run| run.interval.teaches) {
+                for learning in &mut learning {
+                    let facts = facts_of_rows(learning.target, self.columns, &batch, run.batch_rows.clone());
+                    all_confirmed &= !facts.may_be_null && !facts.may_be_empty;
+                    learning.add(run, facts);
+                }
+            }
+            if all_confirmed {
+                tested.append_n(batch.num_rows(), true);
+            } else {
+                tested.append_buffer(&self.evaluate(&batch).map_err(located)?);
             }
         }
         for learning in learning {
@@ -161,23 +169,23 @@ impl RowTest<'_> {
 }
 
 /// A run of rows of a record batch: where they are in it and in the file.
-struct Run {
+struct Run<'a> {
     batch_rows: Range<usize>,
     group: usize,
     /// The interval that they belong to, as a whole.
-    interval: Range<u64>,
+    interval: &'a Interval,
     first_row: u64,
 }
 
-impl Run {
+impl Run<'_> {
     fn place(&self) -> (usize, Range<u64>) {
         (self.group, self.first_row..self.first_row + self.batch_rows.len() as u64)
     }
 }
 
-/// Walks over the tested rows of row groups in the order in which they are read.
+/// Walks over the rows to read of row groups in the order in which they are read.
 struct Cursor<'a> {
-    intervals: Vec<(usize, &'a Range<u64>)>,
+    intervals: Vec<(usize, &'a Interval)>,
     interval: usize,
     /// Rows taken from the interval.
     taken: u64,
@@ -185,23 +193,23 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(groups: &[&'a PlannedGroup]) -> Self {
-        let tested = |group: &&'a PlannedGroup| {
+        let read = |group: &&'a PlannedGroup| {
             let index = group.index;
-            let tested = group.intervals.iter().filter(|i| i.action == Action::Test);
-            tested.map(move |interval| (index, &interval.rows)).collect::<Vec<_>>()
+            let read = group.intervals.iter().filter(|i| i.is_read());
+            read.map(move |interval| (index, interval)).collect::<Vec<_>>()
         };
-        Self { intervals: groups.iter().flat_map(tested).collect(), interval: 0, taken: 0 }
+        Self { intervals: groups.iter().flat_map(read).collect(), interval: 0, taken: 0 }
     }
 
-    fn take(&mut self, rows: usize) -> Vec<Run> {
+    fn take(&mut self, rows: usize) -> Vec<Run<'a>> {
         let mut runs = vec![];
         let mut start = 0;
         while start < rows && self.interval < self.intervals.len() {
             let (group, interval) = self.intervals[self.interval];
-            let first_row = interval.start + self.taken;
-            let left = interval.end - first_row;
+            let first_row = interval.rows.start + self.taken;
+            let left = interval.rows.end - first_row;
             let count = to_usize(left).min(rows - start);
-            runs.push(Run { batch_rows: start..start + count, group, interval: interval.clone(), first_row });
+            runs.push(Run { batch_rows: start..start + count, group, interval, first_row });
             start += count;
             self.taken += count as u64;
             if count as u64 == left {
@@ -221,15 +229,13 @@ struct Learning<'a> {
 }
 
 impl Learning<'_> {
-    fn add(&mut self, columns: &TestColumns, batch: &RecordBatch, runs: &[Run]) {
-        for run in runs {
-            let facts = facts_of_rows(self.target, columns, batch, run.batch_rows.clone());
-            match self.chunks.last_mut() {
-                Some((group, chunk)) if *group == run.group && chunk.rows == run.interval => {
-                    chunk.facts = chunk.facts.union(facts);
-                }
-                _ => self.chunks.push((run.group, Chunk { rows: run.interval.clone(), facts })),
+    fn add(&mut self, run: &Run<'_>, facts: ExtentFacts) {
+        let rows = &run.interval.rows;
+        match self.chunks.last_mut() {
+            Some((group, chunk)) if *group == run.group && chunk.rows == *rows => {
+                chunk.facts = chunk.facts.union(facts);
             }
+            _ => self.chunks.push((run.group, Chunk { rows: rows.clone(), facts })),
         }
     }
 
@@ -303,6 +309,14 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
 }
 
 fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
+    if let Some(points) = array.plain_points(rows.clone()) {
+        let (bounds, may_be_empty) = point_bounds(points.into_iter());
+        let mut facts = ExtentFacts { may_be_empty, ..ExtentFacts::NO_ROWS };
+        if bounds.is_some() {
+            facts.add(bounds);
+        }
+        return facts;
+    }
     let mut facts = ExtentFacts::NO_ROWS;
     for row in rows {
         match array.extent(row) {

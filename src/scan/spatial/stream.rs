@@ -29,7 +29,8 @@ use super::file_extents::FileExtents;
 use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
 use super::rows::{PlannedGroup, RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
-use crate::geo::{ExtentFacts, SpatialConjunct, SpatialTarget};
+use crate::error::OdpError;
+use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
 use crate::scan::metrics::SpatialMetrics;
 use crate::scan::reader::PinnedReaderFactory;
 
@@ -207,7 +208,7 @@ impl Run {
         for (index, span) in &self.ahead {
             let rows = u64::try_from(footer.row_group(*index).num_rows()).unwrap_or(0);
             let group = PlannedGroup { index: *index, rows, intervals: planner.plan(*index, span) };
-            let tests = group.rows_to_test();
+            let tests = group.rows_to_read();
             if to_test > 0 && to_test + tests > ROWS_AHEAD {
                 break;
             }
@@ -227,8 +228,21 @@ impl Run {
     /// The error with the file, batch and row that it comes from.
     fn located(&self, failed: RowError) -> DataFusionError {
         let RowError { error, rows } = failed;
-        let _ = rows;
-        error
+        let Some(InvalidGeometryRow { row, source }) = InvalidGeometryRow::find(&error) else { return error };
+        let mut before = 0;
+        let place = rows.iter().find_map(|(group, run)| {
+            let at = (*row as u64).checked_sub(before)? + run.start;
+            before += run.end - run.start;
+            (at < run.end).then_some((*group, at))
+        });
+        let Some((group, row)) = place else { return error };
+        let file = self.scan.snapshot.file_of(&self.scan.snapshot.batches()[self.batches.start]);
+        let row = file.row_groups[group].first_row + row;
+        let batches = &self.scan.snapshot.batches()[self.batches.clone()];
+        let batch = batches.iter().find(|b| b.first_row <= row && row < b.first_row + b.rows);
+        let batch = batch.map_or(self.batches.start, |batch| batch.batch_index);
+        let location = format!("{}, batch {batch}, row {row} of the file", file.path());
+        OdpError::InvalidData { location, source: Box::new(source.clone()) }.into()
     }
 }
 
@@ -237,10 +251,8 @@ impl PlannedGroup {
     fn kept(&self) -> BooleanBuffer {
         let intervals = self.intervals.iter().map(|interval| Interval {
             rows: interval.rows.clone(),
-            action: match interval.action {
-                Action::Skip => Action::Skip,
-                Action::Keep | Action::Test => Action::Keep,
-            },
+            action: if interval.action == Action::Skip { Action::Skip } else { Action::Keep },
+            teaches: false,
         });
         let kept = Self { index: self.index, rows: self.rows, intervals: intervals.collect() };
         kept.matches(&BooleanBuffer::new_unset(0), &mut 0)
