@@ -74,6 +74,7 @@ impl Area {
             || TURNS.into_iter().any(|turn| (turn == 0.0 || may_turn) && is_near(turn))
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "for scans to prune by"))]
     /// What is known of the distance of all points of `extent`. `Inside`: all are at most `distance` away;
     /// `Outside`: none is. Conservative.
     pub(crate) fn relate_box_at_distance(&self, extent: &BoundingBox, distance: f64) -> BoxRelation {
