@@ -31,6 +31,8 @@ const PREDICATES: [(&str, &str); 10] = [
     ("st_overlaps", "st_overlaps"),
 ];
 
+const IGNORED: &str = "ignored: no folder georust_geo/jts-test-runner in ODP_CORPORA or ../shared/corpora";
+
 /// In `TestRobustRelateFloat.xml`, where JTS itself fails: `POINT(0.95 0.05)` is on an edge in decimal, but inside
 /// as the nearest `f64`s, and the answer is exact for those. Read from the left and from the right.
 const EXCEPTIONS: [&str; 2] = [
@@ -76,7 +78,6 @@ fn suite() -> Result<Option<Vec<(String, String)>>> {
     let root = std::env::var_os("ODP_CORPORA").map_or_else(beside, PathBuf::from);
     let root = root.join("georust_geo/jts-test-runner/resources/testxml");
     if !root.exists() {
-        println!("ignored: no {}", root.display());
         return Ok(None);
     }
     let mut files = vec![];
@@ -178,12 +179,12 @@ async fn cases(ctx: &SessionContext) -> Result<Option<Vec<Case>>> {
                 let is_whole = matrix.len() == 9 && matrix.bytes().all(|cell| b"f012".contains(&cell));
                 let name = if name == "equalstopo" { "equals" } else { &name };
                 for (predicate, (function, _)) in PREDICATES.iter().enumerate() {
-                    let expected = match () {
-                        () if function[3..] == *name => expected,
-                        () if name == "relate" && expected && is_whole => {
-                            of_matrix(function, matrix.as_bytes())
-                        }
-                        () => continue,
+                    let expected = if function[3..] == *name {
+                        expected
+                    } else if name == "relate" && expected && is_whole {
+                        of_matrix(function, matrix.as_bytes())
+                    } else {
+                        continue;
                     };
                     let case = Case { left: left.clone(), right: right.clone(), predicate, expected };
                     if seen.insert(case.clone()) {
@@ -244,7 +245,10 @@ fn table<'a>(cases: impl Iterator<Item = &'a Case> + Clone) -> Result<RecordBatc
 #[tokio::test]
 async fn jts_predicates_between_columns() -> Result<()> {
     let ctx = session()?;
-    let Some(cases) = cases(&ctx).await? else { return Ok(()) };
+    let Some(cases) = cases(&ctx).await? else {
+        println!("{IGNORED}");
+        return Ok(());
+    };
     assert!(cases.len() > 5_000, "{}", cases.len());
     for (predicate, (name, flipped)) in PREDICATES.iter().enumerate() {
         let cases: Vec<_> = cases.iter().filter(|case| case.predicate == predicate).collect();
@@ -268,7 +272,10 @@ async fn jts_predicates_between_columns() -> Result<()> {
 #[tokio::test]
 async fn jts_predicates_against_constants() -> Result<()> {
     let ctx = session()?;
-    let Some(cases) = cases(&ctx).await? else { return Ok(()) };
+    let Some(cases) = cases(&ctx).await? else {
+        println!("{IGNORED}");
+        return Ok(());
+    };
     // Each geometry as the constant, for all that it is compared with: on the left, and on the right.
     let mut by_constant: BTreeMap<(&str, bool), Vec<&Case>> = BTreeMap::new();
     for case in &cases {
@@ -309,7 +316,10 @@ async fn jts_predicates_against_constants() -> Result<()> {
 #[tokio::test]
 async fn jts_distances_and_centroids() -> Result<()> {
     let ctx = session()?;
-    let Some(files) = suite()? else { return Ok(()) };
+    let Some(files) = suite()? else {
+        println!("{IGNORED}");
+        return Ok(());
+    };
     let (mut distances, mut centroids) = (0, 0);
     let ask = async |sql: String| ctx.sql(&sql).await?.collect().await;
     for case in files.iter().flat_map(|(_, text)| text.split("<case>").skip(1)) {
@@ -517,8 +527,11 @@ async fn distances_and_accessors_take_odd_coordinates() -> Result<()> {
     Ok(())
 }
 
-/// Empty, degenerate and invalid geometries, and whether each is valid.
-const SHAPES: [(&str, bool); 24] = [
+/// A geometry, and whether it is valid.
+type Shape = (&'static str, bool);
+
+/// Empty, degenerate and invalid geometries.
+const SHAPES: [Shape; 24] = [
     ("POINT EMPTY", true),
     ("LINESTRING EMPTY", true),
     ("POLYGON EMPTY", true),
@@ -552,13 +565,13 @@ async fn empty_and_degenerate_shapes_have_consistent_answers() -> Result<()> {
     let all: Vec<_> = (0..SHAPES.len() * SHAPES.len())
         .map(|id| (SHAPES[id / SHAPES.len()], SHAPES[id % SHAPES.len()]))
         .collect();
-    let text = |pick: &dyn Fn(&((&'static str, bool), (&'static str, bool))) -> &'static str| -> ArrayRef {
+    let text = |pick: fn(&(Shape, Shape)) -> &'static str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(all.iter().map(pick)))
     };
     let batch = RecordBatch::try_from_iter([
         ("id", Arc::new(Int64Array::from_iter_values(0..i64::try_from(all.len())?)) as ArrayRef),
-        ("a", text(&|pair| pair.0.0)),
-        ("b", text(&|pair| pair.1.0)),
+        ("a", text(|pair| pair.0.0)),
+        ("b", text(|pair| pair.1.0)),
     ])?;
     ctx.register_batch("pairs", batch)?;
     ctx.sql("SET odp.on_invalid_geometry = 'no_match'").await?;

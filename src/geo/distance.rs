@@ -80,7 +80,7 @@ impl Area {
     pub(crate) fn relate_box_at_distance(&self, extent: &BoundingBox, distance: f64) -> BoxRelation {
         let BoundingBox { xmin, ymin, xmax, ymax } = *extent;
         let is_box = BoundingBox::from_bounds(xmin, ymin, xmax, ymax).is_some();
-        if !is_box || !(distance >= 0.0) {
+        if !is_box || distance.is_nan() || distance < 0.0 {
             return BoxRelation::Boundary;
         }
         let Some(bounds) = self.bounding_box() else { return BoxRelation::Outside };
