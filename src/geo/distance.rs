@@ -76,10 +76,11 @@ impl Area {
 
     /// What is known of the distance of all points of `extent`. `Inside`: all are at most `distance` away;
     /// `Outside`: none is. Conservative.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for scans to prune by"))]
     pub(crate) fn relate_box_at_distance(&self, extent: &BoundingBox, distance: f64) -> BoxRelation {
         let BoundingBox { xmin, ymin, xmax, ymax } = *extent;
         let is_box = BoundingBox::from_bounds(xmin, ymin, xmax, ymax).is_some();
-        if !is_box || !(distance >= 0.0) {
+        if !is_box || distance.is_nan() || distance < 0.0 {
             return BoxRelation::Boundary;
         }
         let Some(bounds) = self.bounding_box() else { return BoxRelation::Outside };

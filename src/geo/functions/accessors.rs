@@ -9,7 +9,6 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::common::Result;
 use geo::{Centroid, CoordsIter, Geometry, MultiPoint};
 
-use crate::error::OdpError;
 use crate::geo::MAX_COORDINATE;
 use crate::geo::array::{GeometryArray, GeometryValue};
 use crate::geo::bounding_box::BoundingBox;
@@ -26,7 +25,7 @@ fn each_row<T>(
     let rows = GeometryArray::try_new(geometries)?;
     let read_row = |row: usize| match rows.value(row) {
         None => Ok(None),
-        Some(value) => read(value).map_err(|error| OdpError::from(error.in_row(row)).into()),
+        Some(value) => read(value).map_err(|error| error.in_row(row).into()),
     };
     (0..rows.len()).map(read_row).collect()
 }

@@ -3,6 +3,8 @@
 //! The geometries are meant where an argument is of a type that is not text, or is constant text that starts like
 //! WKT. Two columns of text are text.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::functions::string;
@@ -13,7 +15,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
 };
-use std::sync::Arc;
 
 use crate::geo::array::geometry_type;
 
@@ -73,7 +74,7 @@ impl ScalarUDFImpl for ContainsFunction {
             || args.scalar_arguments.iter().flatten().any(|constant| is_wkt_constant(constant));
         if of_geometries {
             let checked = self.geometries.return_field_from_args(args);
-            checked.map_err(|error| explain(error))?;
+            checked.map_err(explain)?;
         }
         Ok(Arc::new(Field::new(self.name(), DataType::Boolean, true)))
     }

@@ -1,8 +1,12 @@
 //! The functions through SQL.
 
-use datafusion::arrow::array::{ArrayRef, BinaryArray, Float32Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BinaryArray, Float32Array, Float64Array, RecordBatch, StringArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 use datafusion::prelude::SessionContext;
 
 use super::*;
@@ -96,17 +100,24 @@ async fn predicates_answer_for_every_form_of_point_and_either_argument_order() {
                 (format!("st_contains({point}, {area})"), "fffnff"),
                 (format!("st_within({area}, {point})"), "fffnff"),
                 (format!("st_covers({point}, 'POINT(5 5)')"), "tffnft"),
-                (format!("st_equals({point}, 'POINT(5 5)')"), "tffnft"),
-                (format!("st_equals({point}, 'POLYGON EMPTY')"), "fffntf"),
-                (format!("st_touches({point}, {area})"), "ftfnff"),
-                (format!("st_touches({area}, {point})"), "ftfnff"),
-                (format!("st_crosses({point}, {area})"), "fffnff"),
-                (format!("st_overlaps({area}, {point})"), "fffnff"),
-                (format!("st_dwithin({point}, {area}, 0.5)"), "ttfnft"),
-                (format!("st_dwithin({area}, {point}, 1)"), "tttnft"),
             ] {
                 assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
             }
+        }
+    }
+    for point in &points[..4] {
+        let area = &areas[0];
+        for (predicate, expected) in [
+            (format!("st_equals({point}, 'POINT(5 5)')"), "tffnft"),
+            (format!("st_equals({point}, 'POLYGON EMPTY')"), "fffntf"),
+            (format!("st_touches({point}, {area})"), "ftfnff"),
+            (format!("st_touches({area}, {point})"), "ftfnff"),
+            (format!("st_crosses({point}, {area})"), "fffnff"),
+            (format!("st_overlaps({area}, {point})"), "fffnff"),
+            (format!("st_dwithin({point}, {area}, 0.5)"), "ttfnft"),
+            (format!("st_dwithin({area}, {point}, 1)"), "tttnft"),
+        ] {
+            assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
         }
     }
     // Columns on both sides, and areas that are not constant.
@@ -211,4 +222,76 @@ async fn structs_of_coordinates_are_points() {
     let error =
         run(&ctx, &format!("SELECT st_within(named_struct('a', lon, 'b', lat), '{SQUARE}') FROM t")).await;
     assert!(error.unwrap_err().to_string().contains("expected a geometry"));
+}
+
+/// Calls a function without a plan.
+fn invoke(function: &ScalarUDF, arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let rows = arguments[0].len();
+    let field = |name: &str, data_type: &DataType| Arc::new(Field::new(name, data_type.clone(), true));
+    let arg_fields: Vec<_> = arguments.iter().map(|array| field("a", array.data_type())).collect();
+    let types: Vec<_> = arguments.iter().map(|array| array.data_type().clone()).collect();
+    let args = ScalarFunctionArgs {
+        args: arguments.iter().map(|array| ColumnarValue::Array(Arc::clone(array))).collect(),
+        arg_fields,
+        number_rows: rows,
+        return_field: field("r", &function.return_type(&types)?),
+        config_options: Arc::default(),
+    };
+    function.invoke_with_args(args)?.into_array(rows)
+}
+
+#[test]
+fn bombs_are_errors_and_deep_nesting_is_computed_on_a_small_stack() {
+    let nested = |depth: usize| {
+        let part = "POLYGON((0 0,4 0,4 4,0 0)),LINESTRING(0 0,5 5),POINT(1 1)";
+        format!("{}{part}{}", "GEOMETRYCOLLECTION(".repeat(depth), ")".repeat(depth))
+    };
+    let run = move || {
+        let one = |text: String| [Some(text.as_str()), None].into_iter().collect::<StringArray>();
+        let deepest = nested(60);
+        let binary = to_wkb(&parse_wkt(&deepest).unwrap()).unwrap();
+        let counts = [1, 3, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0];
+        let fine: [ArrayRef; 2] =
+            [Arc::new(one(deepest)), Arc::new(BinaryArray::from(vec![Some(binary.as_slice()), None]))];
+        let bombs: [ArrayRef; 5] = [
+            Arc::new(one(nested(10_000))),
+            Arc::new(one("((".repeat(100_000))),
+            Arc::new(one(format!("POINT({} 1)", "9".repeat(1_000_000)))),
+            Arc::new(BinaryArray::from(vec![Some(counts.as_slice()), None])),
+            Arc::new(BinaryArray::from_iter([Some([1, 7, 0, 0, 0, 1, 0, 0, 0].repeat(100_000)), None])),
+        ];
+        let distance: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 1.0]));
+        let mut called = 0;
+        for function in scalar_functions() {
+            let numbers =
+                ["st_point", "st_makeenvelope", "h3_cell", "h3_boundary"].contains(&function.name());
+            for array in fine.iter().chain(&bombs).filter(|_| !numbers) {
+                let is_text = array.data_type().is_string();
+                let arguments = match function.name() {
+                    "st_geomfromtext" if !is_text => continue,
+                    "st_geomfromwkb" if is_text => continue,
+                    "contains" if is_text => continue,
+                    "st_dwithin" => vec![Arc::clone(array), Arc::clone(array), Arc::clone(&distance)],
+                    name if FunctionKind::ALL
+                        .iter()
+                        .any(|kind| GeometryFunction::new(*kind).name() == name) =>
+                    {
+                        vec![Arc::clone(array)]
+                    }
+                    _ => vec![Arc::clone(array), Arc::clone(array)],
+                };
+                called += 1;
+                let is_bomb = bombs.iter().any(|bomb| Arc::ptr_eq(bomb, array));
+                let is_ordinate = ["st_x", "st_y"].contains(&function.name());
+                match invoke(&function, &arguments) {
+                    Ok(answer) => {
+                        assert!(!is_bomb && answer.is_valid(0) && answer.is_null(1), "{}", function.name());
+                    }
+                    Err(error) => assert!(is_bomb || is_ordinate, "{}: {error}", function.name()),
+                }
+            }
+        }
+        assert!(called > 150, "{called}");
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap();
 }

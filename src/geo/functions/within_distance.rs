@@ -189,7 +189,7 @@ fn pairwise(arrays: &[ArrayRef]) -> Result<BooleanArray> {
             return Ok(Some(are_points_within_distance(from, to, distance)));
         }
         let prepare = |value: GeometryValue<'_>| {
-            value.parse().and_then(Area::try_new).map_err(|error| OdpError::from(error.in_row(row)))
+            value.parse().and_then(Area::try_new).map_err(|error| error.in_row(row))
         };
         let (on_left, value, area) = match prepared.take() {
             Some((on_left, value, area)) if value.same(if on_left { &a } else { &b }) => {
