@@ -7,7 +7,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
 use crate::geo::bounding_box::BoundingBox;
@@ -144,7 +144,21 @@ impl GeometryArray {
     }
 }
 
-impl GeometryValue<'_> {
+impl<'a> GeometryValue<'a> {
+    /// The geometry of a constant of text or binary, without a copy: `Some(None)` for NULL. `None` for other types,
+    /// which [`GeometryArray`] reads.
+    pub(crate) fn of_scalar(constant: &'a ScalarValue) -> Option<Option<Self>> {
+        match constant {
+            ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
+                Some(text.as_deref().map(Self::Wkt))
+            }
+            ScalarValue::Binary(bytes) | ScalarValue::LargeBinary(bytes) | ScalarValue::BinaryView(bytes) => {
+                Some(bytes.as_deref().map(Self::Wkb))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the geometry.
     ///
     /// # Errors

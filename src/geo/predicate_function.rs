@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
-use crate::geo::array::{GeometryArray, geometry_type};
+use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
 use crate::geo::kernel::{against_area, pairwise};
 use crate::geo::predicate::PredicateKind;
 
@@ -47,6 +47,9 @@ impl PredicateFunction {
     /// # Errors
     /// A plan error for a malformed geometry, and for a value that is no geometry.
     pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
+        if let Some(value) = GeometryValue::of_scalar(constant) {
+            return Ok(value.map(|value| self.cache.area(value)).transpose()?);
+        }
         let array = GeometryArray::try_new(&constant.to_array()?)?;
         Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
     }

@@ -298,12 +298,12 @@ impl<'a> Builder<'a> {
     fn enter_edges(&mut self) -> Option<()> {
         let width = self.raster.columns;
         let mut run_of = vec![0u32; self.cells.len()];
-        for cell in 0..self.cells.len() {
+        for (cell, run) in run_of.iter_mut().enumerate() {
             let continues = cell % width > 0 && self.cells[cell - 1] == RUN;
             if self.cells[cell] == RUN && !continues {
                 self.runs.push(Run { first: number(cell)?, pieces: 0, test: RunTest::Search });
             }
-            run_of[cell] = number(self.runs.len())?.wrapping_sub(1);
+            *run = number(self.runs.len())?.wrapping_sub(1);
         }
         number(self.area.chains.iter().map(|chain| chain.points().len()).max()?)?;
         number(self.area.chains.len())?;
