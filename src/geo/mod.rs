@@ -10,6 +10,7 @@ mod chain;
 mod corpora;
 mod decimal;
 mod functions;
+mod geoarrow;
 mod geometry_error;
 mod kernel;
 mod predicate;

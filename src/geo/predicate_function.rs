@@ -66,13 +66,13 @@ impl PredicateFunction {
     fn invoke_constant(
         &self,
         kind: PredicateKind,
-        array: &ArrayRef,
+        rows: &GeometryArray,
         constant: &ScalarValue,
     ) -> Result<ColumnarValue> {
         let Some(area) = self.constant_area(constant)? else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let answers = against_area(kind, &GeometryArray::try_new(array)?, &area)?;
+        let answers = against_area(kind, rows, &area)?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
 }
@@ -134,16 +134,20 @@ impl ScalarUDFImpl for PredicateFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let view = |array: &ArrayRef, argument: usize| match args.arg_fields.get(argument) {
+            Some(field) => GeometryArray::try_with_field(array, field),
+            None => GeometryArray::try_new(array),
+        };
         match args.args.as_slice() {
             [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => self.invoke_pair(left, right),
             [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {
-                self.invoke_constant(self.kind, array, constant)
+                self.invoke_constant(self.kind, &view(array, 0)?, constant)
             }
             [ColumnarValue::Scalar(constant), ColumnarValue::Array(array)] => {
-                self.invoke_constant(self.kind.flipped(), array, constant)
+                self.invoke_constant(self.kind.flipped(), &view(array, 1)?, constant)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
-                let (left, right) = (GeometryArray::try_new(left)?, GeometryArray::try_new(right)?);
+                let (left, right) = (view(left, 0)?, view(right, 1)?);
                 Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right)?)))
             }
             other => plan_err!("{} got {} arguments, expected 2", self.name(), other.len()),

@@ -355,7 +355,7 @@ fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [us
     assert!(locator.index.is_some());
     let vertices: Vec<_> = geo::CoordsIter::coords_iter(geometry).collect();
     let mut seen = [0; 3];
-    for round in 0..3_000 {
+    for round in 0..1_000 {
         let (from, to) = {
             let at = random.random_range(0..vertices.len());
             (vertices[at], vertices[(at + 1) % vertices.len()])
@@ -386,7 +386,7 @@ fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [us
 fn raster_and_tree_locate_alike() {
     let mut random = StdRng::seed_from_u64(23);
     let mut seen = [0; 3];
-    for case in 0..60 {
+    for case in 0..40 {
         let exact = case % 2 == 0;
         let n = [5, 12, 40, 150, 600][case % 5];
         let mut polygons = vec![star_with_hole(&mut random, (0.0, 0.0), n, exact)];
@@ -399,7 +399,7 @@ fn raster_and_tree_locate_alike() {
         let found = raster_agrees_with_tree(&geometry, &mut random);
         seen = [0, 1, 2].map(|location| seen[location] + found[location]);
     }
-    assert!(seen.iter().all(|count| *count > 20_000), "{seen:?}");
+    assert!(seen.iter().all(|count| *count > 4_000), "{seen:?}");
 }
 
 #[test]

@@ -144,7 +144,9 @@ impl ScalarUDFImpl for GeometryFunction {
             (FunctionKind::Point, [x, y]) => Arc::new(points(x, y)?),
             (FunctionKind::FromText, [text]) => from_text(text)?,
             (FunctionKind::FromWkb, [wkb]) => from_wkb(wkb)?,
-            (FunctionKind::AsText, [geometry]) => as_text(geometry)?,
+            (FunctionKind::AsText, [geometry]) => {
+                as_text(&GeometryArray::try_with_field(geometry, &args.arg_fields[0])?)?
+            }
             (FunctionKind::X, [geometry]) => ordinate(geometry, |x, _| x)?,
             (FunctionKind::Y, [geometry]) => ordinate(geometry, |_, y| y)?,
             (_, other) => return plan_err!("{} got {} arguments", self.name(), other.len()),
@@ -171,7 +173,7 @@ fn check_constant(constant: &ScalarValue) -> Result<()> {
     match array.value(0) {
         Some(GeometryValue::Wkt(text)) => parse_wkt(text).map(drop).map_err(|error| error.in_text(text))?,
         Some(GeometryValue::Wkb(bytes)) => parse_wkb(bytes).map(drop).map_err(|error| error.in_wkb(bytes))?,
-        Some(GeometryValue::Point(..)) | None => {}
+        _ => {}
     }
     Ok(())
 }
@@ -201,8 +203,7 @@ fn from_wkb(wkb: &ArrayRef) -> Result<ArrayRef> {
     Ok(cast(wkb, &DataType::Binary)?)
 }
 
-fn as_text(geometries: &ArrayRef) -> Result<ArrayRef, OdpError> {
-    let rows = GeometryArray::try_new(geometries)?;
+fn as_text(rows: &GeometryArray) -> Result<ArrayRef, OdpError> {
     let mut text = StringBuilder::with_capacity(rows.len(), 32 * rows.len());
     for row in 0..rows.len() {
         match rows.value(row) {
