@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
+use crate::geo::area::antimeridian::unwrap_crossings;
 use crate::geo::array::GeometryValue;
 use crate::geo::wkb::to_wkb;
 
@@ -52,11 +53,14 @@ impl AreaCache {
         if let Some(area) = find(&entries) {
             return Ok(area);
         }
-        let area = Arc::new(constant.parse().and_then(Area::try_new).map_err(|error| match constant {
-            GeometryValue::Wkt(text) => error.in_text(text),
-            GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
-            _ => error.into(),
-        })?);
+        let area =
+            Arc::new(constant.parse().map(unwrap_crossings).and_then(Area::try_new).map_err(|error| {
+                match constant {
+                    GeometryValue::Wkt(text) => error.in_text(text),
+                    GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
+                    _ => error.into(),
+                }
+            })?);
         entries.extend(Key::new(constant).map(|key| (key, Arc::clone(&area))));
         while entries.len() > MAX_AREAS
             || (entries.len() > 1 && entries.iter().map(|(key, _)| key.size()).sum::<usize>() > MAX_BYTES)

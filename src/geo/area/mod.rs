@@ -1,10 +1,13 @@
 //! A constant geometry, prepared once and asked about many points, boxes and geometries.
 //!
-//! **Longitude.** A geometry is what its coordinates say: edges are straight in degrees, and `170 → -170` goes
-//! the long way, past 0; a geometry that crosses the antimeridian is written `170 → 190`. Longitudes from
-//! -180 to 360 in data are angles: data at `x` matches an area if `x`, `x + 360` or `x - 360` does. So
-//! `170 → 190` matches data at -175, and `-10 → 10` matches data at 355. Other longitudes match as written.
+//! **Longitude.** Edges are straight in degrees. Longitudes from -180 to 360 in data are angles: data at `x` matches an
+//! area if `x`, `x + 360` or `x - 360` does. So `170 → 190` matches data at -175, and `-10 → 10` matches data at 355.
+//! Other longitudes match as written.
+//!
+//! A *constant* area may cross the antimeridian: `170 → -170` is read as `170 → 190`, by the rule in [`antimeridian`].
+//! The geometries of rows are what their coordinates say; there `170 → -170` goes the long way, past 0.
 
+pub(crate) mod antimeridian;
 mod point_index;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
