@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
+use crate::geo::area::antimeridian::unwrap_crossings;
 use crate::geo::array::GeometryValue;
+use crate::geo::wkb::to_wkb;
 
 /// Areas kept at most.
 const MAX_AREAS: usize = 64;
@@ -33,6 +35,10 @@ impl AreaCache {
     /// # Errors
     /// [`OdpError::InvalidFilter`] for a malformed constant.
     pub(crate) fn area(&self, constant: GeometryValue<'_>) -> Result<Arc<Area>, OdpError> {
+        if let GeometryValue::Nested(..) | GeometryValue::Box(_) = constant {
+            let wkb = constant.parse().and_then(|geometry| to_wkb(&geometry))?;
+            return self.area(GeometryValue::Wkb(&wkb));
+        }
         let find = |entries: &VecDeque<(Key, Arc<Area>)>| {
             entries
                 .iter()
@@ -47,12 +53,15 @@ impl AreaCache {
         if let Some(area) = find(&entries) {
             return Ok(area);
         }
-        let area = Arc::new(constant.parse().and_then(Area::try_new).map_err(|error| match constant {
-            GeometryValue::Wkt(text) => error.in_text(text),
-            GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
-            GeometryValue::Point(..) => error.into(),
-        })?);
-        entries.push_back((Key::new(constant), Arc::clone(&area)));
+        let area =
+            Arc::new(constant.parse().map(unwrap_crossings).and_then(Area::try_new).map_err(|error| {
+                match constant {
+                    GeometryValue::Wkt(text) => error.in_text(text),
+                    GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
+                    _ => error.into(),
+                }
+            })?);
+        entries.extend(Key::new(constant).map(|key| (key, Arc::clone(&area))));
         while entries.len() > MAX_AREAS
             || (entries.len() > 1 && entries.iter().map(|(key, _)| key.size()).sum::<usize>() > MAX_BYTES)
         {
@@ -63,11 +72,13 @@ impl AreaCache {
 }
 
 impl Key {
-    fn new(value: GeometryValue<'_>) -> Self {
+    /// `None` for values that are not kept as they are.
+    fn new(value: GeometryValue<'_>) -> Option<Self> {
         match value {
-            GeometryValue::Point(x, y) => Self::Point(x, y),
-            GeometryValue::Wkb(bytes) => Self::Wkb(bytes.into()),
-            GeometryValue::Wkt(text) => Self::Wkt(text.into()),
+            GeometryValue::Point(x, y) => Some(Self::Point(x, y)),
+            GeometryValue::Wkb(bytes) => Some(Self::Wkb(bytes.into())),
+            GeometryValue::Wkt(text) => Some(Self::Wkt(text.into())),
+            GeometryValue::Nested(..) | GeometryValue::Box(_) => None,
         }
     }
 

@@ -1,21 +1,22 @@
-//! Geometry values in Arrow arrays: WKB, WKT, and structs of x and y.
+//! Geometry values in Arrow arrays: WKB, WKT, structs of x and y, and the other encodings of GeoArrow.
 
 use std::ops::Range;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float64Array, LargeBinaryArray, LargeStringArray,
-    StringArray, StringViewArray,
+    StringArray, StringViewArray, StructArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
-use datafusion::common::{Result, plan_err};
-use geo::{Geometry, MultiPoint, Point};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use geo::{Coord, Geometry, MultiPoint, Point, Rect};
 
-use crate::geo::bounding_box::BoundingBox;
 use crate::geo::MAX_COORDINATE;
+use crate::geo::bounding_box::BoundingBox;
+use crate::geo::geoarrow::{Coordinates, NestedArray, box_places, is_point, levels_over_points};
 use crate::geo::geometry_error::GeometryError;
-use crate::geo::sink::Outline;
+use crate::geo::sink::{Build, Measure, Outline};
 use crate::geo::wkb::{parse_wkb, wkb_outline, wkb_point};
 use crate::geo::wkt::{parse_wkt, wkt_outline};
 
@@ -34,6 +35,13 @@ pub(crate) enum GeometryArray {
     Utf8(StringArray),
     LargeUtf8(LargeStringArray),
     Utf8View(StringViewArray),
+    /// GeoArrow lines, polygons and multi-geometries.
+    Nested(NestedArray),
+    /// GeoArrow boxes: xmin, ymin, xmax, ymax. One with `xmin > xmax` crosses the antimeridian.
+    Boxes {
+        bounds: [Float64Array; 4],
+        nulls: Option<NullBuffer>,
+    },
 }
 
 /// One geometry as it is stored.
@@ -43,6 +51,10 @@ pub(crate) enum GeometryValue<'a> {
     Point(f64, f64),
     Wkb(&'a [u8]),
     Wkt(&'a str),
+    /// A row of a GeoArrow column.
+    Nested(&'a NestedArray, usize),
+    /// xmin, ymin, xmax, ymax; empty if one is NaN.
+    Box([f64; 4]),
 }
 
 /// The type that a geometry of type `data_type` is read as; `None` if it cannot hold a geometry.
@@ -57,23 +69,25 @@ pub(crate) fn geometry_type(data_type: &DataType) -> Option<DataType> {
         DataType::FixedSizeBinary(_) => Some(DataType::Binary),
         DataType::Null => Some(DataType::Utf8),
         DataType::Dictionary(_, value) => geometry_type(value),
-        DataType::Struct(fields) => {
-            let [x, y, ..] = fields.as_ref() else { return None };
-            let floats = x.data_type().is_floating() && y.data_type().is_floating();
-            let names = (x.name().to_ascii_lowercase(), y.name().to_ascii_lowercase());
-            let known = matches!(
-                (names.0.as_str(), names.1.as_str()),
-                ("x", "y") | ("lon", "lat") | ("lng", "lat") | ("longitude", "latitude")
-            );
-            (floats && known).then(|| data_type.clone())
-        }
+        DataType::Struct(_) if box_places(data_type).is_some() => Some(data_type.clone()),
+        _ if levels_over_points(data_type).is_some() => Some(data_type.clone()),
         _ => None,
     }
 }
 
 impl GeometryArray {
-    /// Views an array of a type that [`geometry_type`] returns.
+    /// Views an array of a type that [`geometry_type`] returns. Lists of points are taken for lines or polygons.
     pub(crate) fn try_new(array: &ArrayRef) -> Result<Self> {
+        Self::view(array, None)
+    }
+
+    /// [`Self::try_new`], where the field may name a GeoArrow extension type: only that tells several points from a
+    /// line, and several lines from a polygon.
+    pub(crate) fn try_with_field(array: &ArrayRef, field: &Field) -> Result<Self> {
+        Self::view(array, Some(field))
+    }
+
+    fn view(array: &ArrayRef, field: Option<&Field>) -> Result<Self> {
         Ok(match array.data_type() {
             DataType::Binary => Self::Binary(array.as_binary().clone()),
             DataType::LargeBinary => Self::LargeBinary(array.as_binary().clone()),
@@ -81,23 +95,36 @@ impl GeometryArray {
             DataType::Utf8 => Self::Utf8(array.as_string().clone()),
             DataType::LargeUtf8 => Self::LargeUtf8(array.as_string().clone()),
             DataType::Utf8View => Self::Utf8View(array.as_string_view().clone()),
-            DataType::Struct(_) if geometry_type(array.data_type()).is_some() => {
-                let points = array.as_struct();
-                let x = cast(points.column(0), &DataType::Float64)?;
-                let y = cast(points.column(1), &DataType::Float64)?;
-                let nulls = NullBuffer::union(points.nulls(), x.nulls());
-                let nulls = NullBuffer::union(nulls.as_ref(), y.nulls());
-                let (x, y) = (x.as_primitive::<Float64Type>(), y.as_primitive::<Float64Type>());
-                Self::Points { x: x.clone(), y: y.clone(), nulls }
+            found if is_point(found) => {
+                let (coordinates, nulls) = Coordinates::try_new(array)?;
+                let (x, y) = coordinates.separated();
+                Self::Points { x: Float64Array::new(x, None), y: Float64Array::new(y, None), nulls }
             }
-            other => {
-                return plan_err!("found {other}, expected a geometry: WKT text, WKB binary or st_point");
-            }
+            found if levels_over_points(found).is_some() => Self::Nested(NestedArray::try_new(array, field)?),
+            other => match box_places(other) {
+                Some(places) => Self::boxes(array.as_struct(), places)?,
+                None => {
+                    return plan_err!("found {other}, expected a geometry: WKT text, WKB binary or st_point");
+                }
+            },
         })
+    }
+
+    fn boxes(array: &StructArray, places: [usize; 4]) -> Result<Self> {
+        let column = |place: usize| cast(array.column(place), &DataType::Float64);
+        let [xmin, ymin, xmax, ymax] = places;
+        let columns = [column(xmin)?, column(ymin)?, column(xmax)?, column(ymax)?];
+        let nulls = columns
+            .iter()
+            .fold(array.nulls().cloned(), |nulls, column| NullBuffer::union(nulls.as_ref(), column.nulls()));
+        let bounds = columns.map(|column| column.as_primitive::<Float64Type>().clone());
+        Ok(Self::Boxes { bounds, nulls })
     }
 
     pub(crate) fn len(&self) -> usize {
         match self {
+            Self::Nested(array) => array.len(),
+            Self::Boxes { bounds: [xmin, ..], .. } => xmin.len(),
             Self::Points { x, .. } => x.len(),
             Self::Binary(array) => array.len(),
             Self::LargeBinary(array) => array.len(),
@@ -110,7 +137,8 @@ impl GeometryArray {
 
     pub(crate) fn nulls(&self) -> Option<&NullBuffer> {
         match self {
-            Self::Points { nulls, .. } => nulls.as_ref(),
+            Self::Points { nulls, .. } | Self::Boxes { nulls, .. } => nulls.as_ref(),
+            Self::Nested(array) => array.nulls(),
             Self::Binary(array) => array.nulls(),
             Self::LargeBinary(array) => array.nulls(),
             Self::BinaryView(array) => array.nulls(),
@@ -146,6 +174,8 @@ impl GeometryArray {
             Self::Utf8(array) => GeometryValue::Wkt(array.value(row)),
             Self::LargeUtf8(array) => GeometryValue::Wkt(array.value(row)),
             Self::Utf8View(array) => GeometryValue::Wkt(array.value(row)),
+            Self::Nested(array) => GeometryValue::Nested(array, row),
+            Self::Boxes { bounds, .. } => GeometryValue::Box(bounds.each_ref().map(|bound| bound.value(row))),
         })
     }
 
@@ -159,7 +189,21 @@ impl GeometryArray {
     }
 }
 
-impl GeometryValue<'_> {
+impl<'a> GeometryValue<'a> {
+    /// The geometry of a constant of text or binary, without a copy: `Some(None)` for NULL. `None` for other types,
+    /// which [`GeometryArray`] reads.
+    pub(crate) fn of_scalar(constant: &'a ScalarValue) -> Option<Option<Self>> {
+        match constant {
+            ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
+                Some(text.as_deref().map(Self::Wkt))
+            }
+            ScalarValue::Binary(bytes) | ScalarValue::LargeBinary(bytes) | ScalarValue::BinaryView(bytes) => {
+                Some(bytes.as_deref().map(Self::Wkb))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the geometry.
     ///
     /// # Errors
@@ -172,6 +216,15 @@ impl GeometryValue<'_> {
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),
+            Self::Nested(array, row) => array.read(*row, &mut Build),
+            Self::Box(bounds) => Ok(match bounds_of(*bounds)? {
+                None => Geometry::MultiPoint(MultiPoint::new(vec![])),
+                Some(bounds) => {
+                    let corner = |x, y| Coord { x, y };
+                    let (low, high) = (corner(bounds.xmin, bounds.ymin), corner(bounds.xmax, bounds.ymax));
+                    Geometry::Polygon(Rect::new(low, high).to_polygon())
+                }
+            }),
         }
     }
 
@@ -185,6 +238,12 @@ impl GeometryValue<'_> {
             Self::Point(..) => Ok(Outline::Empty),
             Self::Wkb(bytes) => wkb_outline(bytes),
             Self::Wkt(text) => wkt_outline(text),
+            Self::Nested(array, row) => {
+                let mut measure = Measure::new();
+                array.read(*row, &mut measure)?;
+                Ok(measure.finish())
+            }
+            Self::Box(bounds) => Ok(bounds_of(*bounds)?.map_or(Outline::Empty, Outline::Box)),
         }
     }
 
@@ -193,7 +252,7 @@ impl GeometryValue<'_> {
         match self {
             Self::Point(x, y) => Some((*x, *y)),
             Self::Wkb(bytes) => wkb_point(bytes),
-            Self::Wkt(_) => None,
+            Self::Wkt(_) | Self::Nested(..) | Self::Box(_) => None,
         }
     }
 
@@ -205,7 +264,30 @@ impl GeometryValue<'_> {
             }
             (Self::Wkb(bytes), GeometryValue::Wkb(other)) => bytes == other,
             (Self::Wkt(text), GeometryValue::Wkt(other)) => text == other,
+            (Self::Nested(array, row), GeometryValue::Nested(other, other_row)) => {
+                array.same(*row, other, *other_row)
+            }
+            (Self::Box(bounds), GeometryValue::Box(other)) => {
+                bounds.map(f64::to_bits) == other.map(f64::to_bits)
+            }
             _ => false,
+        }
+    }
+}
+
+/// A GeoArrow box, whose east may lie beyond 180; `None` for one with NaN, which is empty.
+fn bounds_of([xmin, ymin, xmax, ymax]: [f64; 4]) -> Result<Option<BoundingBox>, GeometryError> {
+    if [xmin, ymin, xmax, ymax].iter().any(|bound| bound.is_nan()) {
+        return Ok(None);
+    }
+    let east = if xmin > xmax { xmax + 360.0 } else { xmax };
+    let usable = [xmin, ymin, east, ymax].iter().all(|bound| bound.abs() <= MAX_COORDINATE);
+    match BoundingBox::from_bounds(xmin, ymin, east, ymax).filter(|_| usable) {
+        Some(bounds) => Ok(Some(bounds)),
+        None => {
+            let reason =
+                format!("found the box {xmin} {ymin} {xmax} {ymax}, expected finite and ordered bounds");
+            Err(GeometryError::new(0, reason))
         }
     }
 }

@@ -40,6 +40,11 @@ impl BoundingBox {
             && other.ymin <= self.ymax
     }
 
+    /// Whether the other box lies in this closed box.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        self.contains(other.xmin, other.ymin) && self.contains(other.xmax, other.ymax)
+    }
+
     /// The smallest box that holds both.
     pub(crate) fn union(&self, other: &Self) -> Self {
         Self {

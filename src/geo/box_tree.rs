@@ -29,6 +29,11 @@ impl BoxTree {
         self.levels.last()?.first().copied()
     }
 
+    /// The box of an item.
+    pub(crate) fn item(&self, item: usize) -> &BoundingBox {
+        &self.levels[0][item]
+    }
+
     /// Visits nodes in the order of their items, parents first. `enter` gets a node's box, its items, and
     /// whether it is an item itself; it says whether to visit the node's children.
     pub(crate) fn walk(&self, mut enter: impl FnMut(&BoundingBox, Range<usize>, bool) -> bool) {

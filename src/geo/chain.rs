@@ -52,6 +52,33 @@ impl Chain {
         self.points[0]
     }
 
+    /// Its points, at least two; edge `i` runs from point `i` to the next.
+    pub(crate) fn points(&self) -> &[Coord<f64>] {
+        &self.points
+    }
+
+    /// Whether a ray from a point to the east crosses an odd number of these edges; `None` if one holds the point.
+    /// Exact.
+    #[inline]
+    pub(crate) fn odd_crossings(&self, edges: std::ops::Range<usize>, at: Coord<f64>) -> Option<bool> {
+        let mut odd = false;
+        let mut start = edges.start;
+        while start < edges.end {
+            let item = start / EDGES_PER_ITEM;
+            let end = ((item + 1) * EDGES_PER_ITEM).min(edges.end);
+            let bounds = self.tree.item(item);
+            if at.y < bounds.ymin || at.y > bounds.ymax || at.x > bounds.xmax {
+                // None of them.
+            } else if at.x < bounds.xmin {
+                odd ^= (self.points[start].y > at.y) != (self.points[end].y > at.y);
+            } else {
+                odd ^= odd_crossings(&self.points[start..=end], at)?;
+            }
+            start = end;
+        }
+        Some(odd)
+    }
+
     /// Where the point lies in the region inside a ring, by the parity of crossings to its right. Exact.
     ///
     /// A run of edges wholly to the right crosses the ray an odd number of times just if its ends lie on
@@ -125,6 +152,32 @@ impl Chain {
     }
 }
 
+/// [`Chain::odd_crossings`] of at most [`EDGES_PER_ITEM`] edges. Only those near the point are tested one by one.
+#[inline]
+fn odd_crossings(points: &[Coord<f64>], at: Coord<f64>) -> Option<bool> {
+    let (mut odd, mut near) = (false, 0u32);
+    // Without a branch: which edges cross, and which lie near, follows no pattern.
+    for (edge, ends) in points.windows(2).enumerate() {
+        let (start, end) = (ends[0], ends[1]);
+        let right = (start.x > at.x) & (end.x > at.x);
+        let outside = ((start.x < at.x) & (end.x < at.x))
+            | ((start.y < at.y) & (end.y < at.y))
+            | ((start.y > at.y) & (end.y > at.y));
+        odd ^= right & ((start.y > at.y) != (end.y > at.y));
+        near |= u32::from(!right & !outside) << edge;
+    }
+    while near != 0 {
+        let edge = near.trailing_zeros() as usize;
+        near &= near - 1;
+        match crossing(points[edge], points[edge + 1], at) {
+            Crossing::Right => odd = !odd,
+            Crossing::None => {}
+            Crossing::On => return None,
+        }
+    }
+    Some(odd)
+}
+
 /// How an edge meets the ray from a point to the east; an edge owns its lower end but not its upper one.
 enum Crossing {
     None,
@@ -132,6 +185,7 @@ enum Crossing {
     On,
 }
 
+#[inline]
 fn crossing(start: Coord<f64>, end: Coord<f64>, at: Coord<f64>) -> Crossing {
     let outside = (start.x < at.x && end.x < at.x)
         || (start.y < at.y && end.y < at.y)

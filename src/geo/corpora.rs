@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datafusion::arrow::ipc::reader::StreamReader;
 use geo::relate::IntersectionMatrix;
 use geo::{Coord, Geometry, MapCoords};
 
 use crate::geo::area::Area;
+use crate::geo::array::GeometryArray;
+use crate::geo::kernel::against_area;
 use crate::geo::predicate::PredicateKind;
 use crate::geo::wkb::{parse_wkb, to_wkb};
 use crate::geo::wkt::{parse_wkt, to_wkt};
@@ -51,6 +54,73 @@ fn sedona_wkt_and_wkb_are_the_same_geometries() {
         count += 1;
     }
     assert!(count > 100, "{count}");
+}
+
+/// The rows of an Arrow stream's column `geometry`, with its field.
+fn read_stream(path: &Path) -> Vec<GeometryArray> {
+    let stream = StreamReader::try_new(fs::File::open(path).unwrap(), None).unwrap();
+    let (index, field) = stream.schema().column_with_name("geometry").map(|(i, f)| (i, f.clone())).unwrap();
+    stream.map(|batch| GeometryArray::try_with_field(batch.unwrap().column(index), &field).unwrap()).collect()
+}
+
+#[test]
+fn every_geoarrow_encoding_is_the_same_geometries() {
+    let Some(dir) = corpora("geoarrow_geoarrow-data/example/files") else { return };
+    let area = Area::try_new(parse_wkt("POLYGON((5 5,35 5,35 35,5 35,5 5))").unwrap()).unwrap();
+    let mut compared = 0;
+    for kind in ["point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"] {
+        for dimension in ["", "-z", "-m"] {
+            let name = |encoding: &str| dir.join(format!("example_{kind}{dimension}{encoding}.arrows"));
+            let expected = read_stream(&name("_wkt"));
+            for encoding in ["", "_interleaved", "_wkb"] {
+                let found = read_stream(&name(encoding));
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_eq!(found.len(), expected.len());
+                    for row in 0..found.len() {
+                        let case = format!("{kind}{dimension}{encoding} row {row}");
+                        let (Some(a), Some(b)) = (found.value(row), expected.value(row)) else {
+                            assert!(found.value(row).is_none() && expected.value(row).is_none(), "{case}");
+                            continue;
+                        };
+                        assert_eq!(a.parse().unwrap(), b.parse().unwrap(), "{case}");
+                        assert_eq!(a.outline().unwrap(), b.outline().unwrap(), "{case}");
+                        assert!(a.same(&a), "{case}");
+                        compared += 1;
+                    }
+                    for kind in PredicateKind::ALL {
+                        let answers = |rows| against_area(kind, rows, &area).unwrap();
+                        assert_eq!(answers(found), answers(expected), "{kind:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn countries_are_the_same_in_every_encoding() {
+    let Some(dir) = corpora("geoarrow_geoarrow-data/natural-earth/files") else { return };
+    let read = |encoding: &str| read_stream(&dir.join(format!("natural-earth_countries{encoding}.arrows")));
+    let (wkb, separated, interleaved) = (read("_wkb"), read(""), read("_interleaved"));
+    let area = Area::try_new(parse_wkt("POLYGON((-20 -40,60 -40,60 75,-20 75,-20 -40))").unwrap()).unwrap();
+    let mut matches = 0;
+    for ((wkb, separated), interleaved) in wkb.iter().zip(&separated).zip(&interleaved) {
+        for row in 0..wkb.len() {
+            // The native encodings hold a single polygon as a multipolygon of one.
+            let expected = match wkb.value(row).unwrap().parse().unwrap() {
+                Geometry::Polygon(polygon) => Geometry::MultiPolygon(polygon.into()),
+                other => other,
+            };
+            assert_eq!(separated.value(row).unwrap().parse().unwrap(), expected);
+            assert_eq!(interleaved.value(row).unwrap().parse().unwrap(), expected);
+        }
+        let within = against_area(PredicateKind::Within, wkb, &area).unwrap();
+        assert_eq!(against_area(PredicateKind::Within, separated, &area).unwrap(), within);
+        matches += within.true_count();
+    }
+    assert!((50..150).contains(&matches), "{matches}");
 }
 
 #[test]

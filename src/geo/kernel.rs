@@ -1,11 +1,12 @@
 //! The predicates over whole columns: rows against one area, and rows against rows.
 
 use datafusion::arrow::array::{BooleanArray, BooleanBuilder};
-use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 
 use crate::error::OdpError;
-use crate::geo::area::{Area, BoxRelation};
+use crate::geo::area::{Area, BoxRelation, PointLocation, PointLocations, PointLocator};
 use crate::geo::array::{GeometryArray, GeometryValue};
+use crate::geo::bounding_box::BoundingBox;
 use crate::geo::predicate::PredicateKind;
 use crate::geo::sink::Outline;
 
@@ -15,55 +16,132 @@ pub(crate) fn against_area(
     rows: &GeometryArray,
     area: &Area,
 ) -> Result<BooleanArray, OdpError> {
-    if let GeometryArray::Points { x, y, nulls } = rows {
-        let (x, y) = (x.values(), y.values());
-        let mut previous: Option<(u64, u64, bool)> = None;
-        let answers = BooleanBuffer::collect_bool(x.len(), |row| {
-            let bits = (x[row].to_bits(), y[row].to_bits());
-            match previous {
-                Some((last_x, last_y, answer)) if (last_x, last_y) == bits => answer,
-                _ => {
-                    let answer = area.relate_point(kind, x[row], y[row]);
-                    previous = Some((bits.0, bits.1, answer));
-                    answer
-                }
-            }
-        });
-        return Ok(BooleanArray::new(answers, nulls.clone()));
+    let mut points = PointAnswers::new(kind, area, rows.len());
+    let mut words = Vec::with_capacity(rows.len().div_ceil(CHUNK));
+    if area.bounding_box().is_none() {
+        let answer =
+            |row: usize| rows.value(row).map_or(Ok(false), |value| relate_value(kind, value, area, row));
+        let answers = (0..rows.len()).map(answer).collect::<Result<Vec<bool>, _>>()?;
+        return Ok(BooleanArray::new(answers.into(), rows.nulls().cloned()));
     }
-    let mut answers = BooleanBuilder::with_capacity(rows.len());
-    let mut previous: Option<(GeometryValue<'_>, bool)> = None;
-    for row in 0..rows.len() {
-        let Some(value) = rows.value(row) else {
-            answers.append_null();
-            continue;
-        };
-        let answer = match previous {
-            Some((last, answer)) if last.same(&value) => answer,
-            _ => relate_value(kind, value, area, row)?,
-        };
-        previous = Some((value, answer));
-        answers.append_value(answer);
+    if let GeometryArray::Points { x, y, .. } = rows {
+        let (x, y) = (x.values().chunks(CHUNK), y.values().chunks(CHUNK));
+        words.extend(x.zip(y).map(|(x, y)| points.answers(x, y)));
+    } else {
+        let mut previous = None;
+        for first in (0..rows.len()).step_by(CHUNK) {
+            words.push(answer_chunk(&mut points, rows, first, &mut previous)?);
+        }
     }
-    Ok(answers.finish())
+    let answers = BooleanBuffer::new(Buffer::from_vec(words), 0, rows.len());
+    Ok(BooleanArray::new(answers, rows.nulls().cloned()))
 }
 
-/// `value kind area`. The geometry is built only where its box does not decide.
+/// Rows that are answered together, one bit each.
+const CHUNK: usize = 64;
+
+/// What a predicate gives for points against an area.
+struct PointAnswers<'a> {
+    kind: PredicateKind,
+    area: &'a Area,
+    locator: PointLocator<'a>,
+    /// All bits set where points at these locations match.
+    inside: u64,
+    boundary: u64,
+    outside: u64,
+}
+
+impl<'a> PointAnswers<'a> {
+    /// For about `count` points.
+    fn new(kind: PredicateKind, area: &'a Area, count: usize) -> Self {
+        let all_if = |location| if area.answer_for_point(kind, location) { u64::MAX } else { 0 };
+        Self {
+            kind,
+            area,
+            locator: area.locator(count),
+            inside: all_if(PointLocation::Inside),
+            boundary: all_if(PointLocation::Boundary),
+            outside: all_if(PointLocation::Outside),
+        }
+    }
+
+    /// The answers for up to [`CHUNK`] points; the first is the lowest bit.
+    fn answers(&mut self, x: &[f64], y: &[f64]) -> u64 {
+        let PointLocations { inside, boundary } = self.locator.covers_points(x, y);
+        inside & self.inside | boundary & self.boundary | !(inside | boundary) & self.outside
+    }
+}
+
+/// The answers for the rows from `first` on: of points together, of other geometries one by one.
+fn answer_chunk<'a>(
+    points: &mut PointAnswers<'_>,
+    rows: &'a GeometryArray,
+    first: usize,
+    previous: &mut Option<(GeometryValue<'a>, bool)>,
+) -> Result<u64, OdpError> {
+    let count = CHUNK.min(rows.len() - first);
+    let (mut x, mut y) = ([f64::NAN; CHUNK], [f64::NAN; CHUNK]);
+    let (mut others, mut answers) = (0u64, 0u64);
+    for place in 0..count {
+        let row = first + place;
+        let Some(value) = rows.value(row) else { continue };
+        let outline = match value.as_plain_point() {
+            Some((x, y)) => Outline::Point(x, y),
+            None => match previous {
+                Some((last, answer)) if last.same(&value) => {
+                    others |= 1 << place;
+                    answers |= u64::from(*answer) << place;
+                    continue;
+                }
+                _ => value.outline().map_err(|error| error.in_row(row))?,
+            },
+        };
+        match outline {
+            Outline::Point(lon, lat) => (x[place], y[place]) = (lon, lat),
+            // Answered as a point of NaN.
+            Outline::Empty => {}
+            Outline::Box(extent) => {
+                let answer = relate_in_box(points.kind, value, &extent, points.area, row)?;
+                others |= 1 << place;
+                answers |= u64::from(answer) << place;
+                *previous = Some((value, answer));
+            }
+        }
+    }
+    if others != u64::MAX {
+        answers |= points.answers(&x[..count], &y[..count]) & !others;
+    }
+    Ok(answers)
+}
+
+/// `value kind area`.
 fn relate_value(
     kind: PredicateKind,
     value: GeometryValue<'_>,
     area: &Area,
     row: usize,
 ) -> Result<bool, OdpError> {
-    let answer = value.outline().and_then(|outline| match outline {
+    match value.outline().map_err(|error| error.in_row(row))? {
         Outline::Point(x, y) => Ok(area.relate_point(kind, x, y)),
         Outline::Empty => Ok(kind.when_apart()),
-        Outline::Box(extent) => match decided_by_box(kind, area.relate_box(&extent)) {
-            Some(answer) => Ok(answer),
-            None => value.parse().and_then(|geometry| area.relate(kind, &geometry)),
-        },
-    });
-    answer.map_err(|error| error.in_row(row))
+        Outline::Box(extent) => relate_in_box(kind, value, &extent, area, row),
+    }
+}
+
+/// `value kind area` for a geometry with this box. It is built only where the box does not decide.
+fn relate_in_box(
+    kind: PredicateKind,
+    value: GeometryValue<'_>,
+    extent: &BoundingBox,
+    area: &Area,
+    row: usize,
+) -> Result<bool, OdpError> {
+    match decided_by_box(kind, area.relate_box(extent)) {
+        Some(answer) => Ok(answer),
+        None => {
+            value.parse().and_then(|geometry| area.relate(kind, &geometry)).map_err(|error| error.in_row(row))
+        }
+    }
 }
 
 /// The answer for a geometry that is not empty, where its box already gives it.

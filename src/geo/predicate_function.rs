@@ -17,10 +17,10 @@ use datafusion::logical_expr::{
 
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
-use crate::geo::array::{GeometryArray, geometry_type};
+use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
 use crate::geo::crs;
-use crate::geo::kernel::{against_area, pairwise};
 use crate::geo::invalid_rows::evaluate_rows;
+use crate::geo::kernel::{against_area, pairwise};
 use crate::geo::predicate::PredicateKind;
 use crate::options::{OdpOptions, OnInvalidGeometry};
 
@@ -53,6 +53,9 @@ impl PredicateFunction {
     /// # Errors
     /// A plan error for a malformed geometry, and for a value that is no geometry.
     pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
+        if let Some(value) = GeometryValue::of_scalar(constant) {
+            return Ok(value.map(|value| self.cache.area(value)).transpose()?);
+        }
         let array = GeometryArray::try_new(&constant.to_array()?)?;
         Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
     }
@@ -64,7 +67,8 @@ impl PredicateFunction {
         setting: OnInvalidGeometry,
     ) -> Result<ColumnarValue> {
         let left = left.to_array()?;
-        Ok(match self.invoke_constant(self.kind, &left, right, setting)? {
+        let field = Field::new("left", left.data_type().clone(), true);
+        Ok(match self.invoke_constant(self.kind, (&left, &field), right, setting)? {
             ColumnarValue::Array(answer) => ColumnarValue::Scalar(ScalarValue::try_from_array(&answer, 0)?),
             scalar @ ColumnarValue::Scalar(_) => scalar,
         })
@@ -73,7 +77,7 @@ impl PredicateFunction {
     fn invoke_constant(
         &self,
         kind: PredicateKind,
-        array: &ArrayRef,
+        (array, field): (&ArrayRef, &Field),
         constant: &ScalarValue,
         setting: OnInvalidGeometry,
     ) -> Result<ColumnarValue> {
@@ -81,7 +85,7 @@ impl PredicateFunction {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
         let answers = evaluate_rows(setting, std::slice::from_ref(array), |arrays| {
-            Ok(against_area(kind, &GeometryArray::try_new(&arrays[0])?, &area)?)
+            Ok(against_area(kind, &GeometryArray::try_with_field(&arrays[0], field)?, &area)?)
         })?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
@@ -153,21 +157,24 @@ impl ScalarUDFImpl for PredicateFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
         let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
+        let [left_field, right_field] = args.arg_fields.as_slice() else {
+            return plan_err!("{} got {} arguments, expected 2", self.name(), args.arg_fields.len());
+        };
         match args.args.as_slice() {
             [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
                 self.invoke_pair(left, right, setting)
             }
             [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {
-                self.invoke_constant(self.kind, array, constant, setting)
+                self.invoke_constant(self.kind, (array, left_field), constant, setting)
             }
             [ColumnarValue::Scalar(constant), ColumnarValue::Array(array)] => {
-                self.invoke_constant(self.kind.flipped(), array, constant, setting)
+                self.invoke_constant(self.kind.flipped(), (array, right_field), constant, setting)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
                 let pair = [Arc::clone(left), Arc::clone(right)];
                 let answers = evaluate_rows(setting, &pair, |arrays| {
-                    let (left, right) =
-                        (GeometryArray::try_new(&arrays[0])?, GeometryArray::try_new(&arrays[1])?);
+                    let left = GeometryArray::try_with_field(&arrays[0], left_field)?;
+                    let right = GeometryArray::try_with_field(&arrays[1], right_field)?;
                     Ok(pairwise(self.kind, &left, &right)?)
                 })?;
                 Ok(ColumnarValue::Array(Arc::new(answers)))

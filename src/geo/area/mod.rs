@@ -1,14 +1,22 @@
 //! A constant geometry, prepared once and asked about many points, boxes and geometries.
 //!
-//! **Longitude.** A geometry is what its coordinates say: edges are straight in degrees, and `170 → -170` goes
-//! the long way, past 0; a geometry that crosses the antimeridian is written `170 → 190`. Longitudes from
-//! -180 to 360 in data are angles: data at `x` matches an area if `x`, `x + 360` or `x - 360` does. So
-//! `170 → 190` matches data at -175, and `-10 → 10` matches data at 355. Other longitudes match as written.
+//! **Longitude.** Edges are straight in degrees. Longitudes from -180 to 360 in data are angles: data at `x` matches an
+//! area if `x`, `x + 360` or `x - 360` does. So `170 → 190` matches data at -175, and `-10 → 10` matches data at 355.
+//! Other longitudes match as written.
+//!
+//! A *constant* area may cross the antimeridian: `170 → -170` is read as `170 → 190`, by the rule in [`antimeridian`].
+//! The geometries of rows are what their coordinates say; there `170 → -170` goes the long way, past 0.
+
+pub(crate) mod antimeridian;
+mod point_index;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use geo::{Coord, CoordinatePosition, Geometry, MapCoords, Relate, coordinate_position::CoordPos};
 
+use crate::geo::area::point_index::PointIndex;
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::box_tree::BoxTree;
 use crate::geo::chain::{Chain, ChainRole};
@@ -22,6 +30,11 @@ pub(crate) const ANGLES: (f64, f64) = (-180.0, 360.0);
 pub(crate) const TURNS: [f64; 3] = [0.0, 360.0, -360.0];
 /// Added on both sides of shifted longitude bounds, because `x + 360` rounds.
 const SHIFT_TOLERANCE: f64 = 1e-9;
+
+/// Points that are asked about before a raster is made of a small area.
+const MIN_POINTS_FOR_INDEX: usize = 512;
+/// Vertices that a raster is made of in the time in which the tree locates a point.
+const VERTICES_PER_POINT: usize = 8;
 
 /// Where a point lies in an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +68,12 @@ pub(crate) struct Area {
     chains: Vec<Chain>,
     tree: BoxTree,
     bounding_box: Option<BoundingBox>,
+    /// Full turns, and longitudes that may match by each; exact or too wide.
+    turns: Vec<(f64, f64, f64)>,
+    /// Points that were asked about so far.
+    asked: AtomicUsize,
+    /// Made when enough points were asked about to pay for it.
+    index: OnceLock<Option<PointIndex>>,
 }
 
 impl Area {
@@ -71,7 +90,9 @@ impl Area {
         let chains = builder.chains;
         let tree = BoxTree::new(chains.iter().map(Chain::bounding_box).collect());
         let bounding_box = tree.bounding_box();
-        Ok(Self { geometry, chains, tree, bounding_box })
+        let turns = bounding_box.map_or_else(Vec::new, turns_into);
+        let (asked, index) = (AtomicUsize::new(0), OnceLock::new());
+        Ok(Self { geometry, chains, tree, bounding_box, turns, asked, index })
     }
 
     /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
@@ -85,14 +106,7 @@ impl Area {
     pub(crate) fn longitude_ranges(&self) -> Vec<(f64, f64)> {
         let Some(bounds) = self.bounding_box else { return vec![] };
         let mut ranges = vec![(bounds.xmin, bounds.xmax)];
-        for turn in &TURNS[1..] {
-            // Data at `x` matches if `x + turn` is in the area.
-            let low = (bounds.xmin - turn - SHIFT_TOLERANCE).max(ANGLES.0);
-            let high = (bounds.xmax - turn + SHIFT_TOLERANCE).min(ANGLES.1);
-            if low <= high {
-                ranges.push((low, high));
-            }
-        }
+        ranges.extend(self.turns.iter().map(|(_, low, high)| (*low, *high)));
         ranges.sort_by(|left, right| left.0.total_cmp(&right.0));
         let mut merged: Vec<(f64, f64)> = vec![];
         for (low, high) in ranges {
@@ -106,20 +120,38 @@ impl Area {
 
     /// Where the point lies, whichever way its longitude is written. NaN and infinity are outside.
     pub(crate) fn covers_point(&self, x: f64, y: f64) -> PointLocation {
-        let Some(bounds) = self.bounding_box else { return PointLocation::Outside };
-        if !(bounds.ymin <= y && y <= bounds.ymax) {
-            return PointLocation::Outside;
-        }
+        self.covers_point_by(x, y, |at| self.locate(at))
+    }
+
+    /// Prepares for `count` more points. The first points of an area go through its tree; many make it worth a
+    /// raster.
+    pub(crate) fn locator(&self, count: usize) -> PointLocator<'_> {
+        let asked = self.asked.fetch_add(count, Ordering::Relaxed).saturating_add(count);
+        let vertices: usize = self.chains.iter().map(|chain| chain.points().len()).sum();
+        let pays = asked >= MIN_POINTS_FOR_INDEX.max(vertices / VERTICES_PER_POINT);
+        let index = if pays { self.index.get_or_init(|| PointIndex::new(self)).as_ref() } else { None };
+        PointLocator { area: self, index, last: None }
+    }
+
+    #[inline]
+    fn covers_point_by(
+        &self,
+        x: f64,
+        y: f64,
+        mut locate: impl FnMut(Coord<f64>) -> PointLocation,
+    ) -> PointLocation {
+        let Some(bounds) = &self.bounding_box else { return PointLocation::Outside };
         let mut best = PointLocation::Outside;
-        for turn in TURNS {
+        if bounds.contains(x, y) {
+            best = locate(Coord { x, y });
+        }
+        for (turn, low, high) in &self.turns {
             let at = Coord { x: x + turn, y };
-            if (turn != 0.0 && !(ANGLES.0..=ANGLES.1).contains(&x)) || !bounds.contains(at.x, y) {
-                continue;
-            }
-            match self.locate(at) {
-                PointLocation::Inside => return PointLocation::Inside,
-                PointLocation::Boundary => best = PointLocation::Boundary,
-                PointLocation::Outside => {}
+            if *low <= x && x <= *high && best != PointLocation::Inside && bounds.contains(at.x, y) {
+                match locate(at) {
+                    PointLocation::Outside => {}
+                    found => best = found,
+                }
             }
         }
         best
@@ -195,30 +227,45 @@ impl Area {
     /// [`Self::relate`] for a point, without allocation. A point with NaN, infinity, or a coordinate too large to
     /// compute with is an empty geometry.
     pub(crate) fn relate_point(&self, kind: PredicateKind, x: f64, y: f64) -> bool {
-        let location = self.covers_point(x, y);
+        if self.bounding_box.is_none() && !(is_usable(x) && is_usable(y)) {
+            return kind.when_both_empty();
+        }
+        self.answer_for_point(kind, self.covers_point(x, y))
+    }
+
+    /// [`Self::relate_point`] for a point that lies at `location`; not for an empty point against an empty area.
+    pub(crate) fn answer_for_point(&self, kind: PredicateKind, location: PointLocation) -> bool {
         if kind.left_holds_right() {
             // A point holds only itself.
-            return match self.bounding_box {
-                Some(bounds) => bounds.is_point() && location != PointLocation::Outside,
-                None => kind.when_both_empty() && !(is_usable(x) && is_usable(y)),
-            };
+            let is_point = self.bounding_box.is_some_and(|bounds| bounds.is_point());
+            return is_point && location != PointLocation::Outside;
         }
         kind.of_point(location)
     }
 
     /// Where a finite point lies, its longitude taken as written.
     fn locate(&self, at: Coord<f64>) -> PointLocation {
+        self.locate_where(at, None)
+    }
+
+    /// [`Self::locate`], if the point lay at `given.1` of the chain with number `given.0`.
+    fn locate_where(&self, at: Coord<f64>, given: Option<(usize, PointLocation)>) -> PointLocation {
         let mut search = PolygonSearch::default();
         let mut on_line = false;
         self.tree.walk(|bounds, items, is_item| {
-            if !bounds.contains(at.x, at.y) || search.inside {
+            let is_given = given.is_some_and(|(chain, _)| items.contains(&chain));
+            if search.inside || !(is_given || bounds.contains(at.x, at.y)) {
                 return false;
             }
             if is_item {
                 let chain = &self.chains[items.start];
+                let locate = || match given {
+                    Some((_, location)) if is_given => location,
+                    _ => chain.locate_in_ring(at),
+                };
                 match chain.role {
-                    ChainRole::Shell(polygon) => search.shell(polygon, chain.locate_in_ring(at)),
-                    ChainRole::Hole(polygon) => search.hole(polygon, || chain.locate_in_ring(at)),
+                    ChainRole::Shell(polygon) => search.shell(polygon, locate()),
+                    ChainRole::Hole(polygon) => search.hole(polygon, locate),
                     ChainRole::Line => on_line |= chain.touches_box(&BoundingBox::of_point(at.x, at.y)),
                 }
             }
@@ -236,8 +283,13 @@ impl Area {
     }
 
     fn relate_box_as_written(&self, target: &BoundingBox) -> BoxRelation {
-        if !self.bounding_box.is_some_and(|bounds| bounds.intersects(target)) {
+        let Some(bounds) = self.bounding_box.filter(|bounds| bounds.intersects(target)) else {
             return BoxRelation::Outside;
+        };
+        if let (Some(Some(index)), true) = (self.index.get(), bounds.holds(target))
+            && let Some(relation) = index.relate_box(target)
+        {
+            return relation;
         }
         let mut touched = false;
         self.tree.walk(|bounds, items, is_item| {
@@ -349,6 +401,89 @@ impl Area {
         catch_unwind(AssertUnwindSafe(|| kind.of_matrix(&other.geometry.relate(&self.geometry))))
             .map_err(|_| GeometryError::new(0, "invalid geometry that cannot be related to another"))
     }
+}
+
+/// Locates points of a column. Equal neighbours are searched for once.
+#[derive(Debug)]
+pub(crate) struct PointLocator<'a> {
+    area: &'a Area,
+    index: Option<&'a PointIndex>,
+    last: Option<(Coord<f64>, PointLocation)>,
+}
+
+/// Where up to 64 points lie: the first in the lowest bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PointLocations {
+    /// In the interior.
+    pub(crate) inside: u64,
+    /// On the boundary.
+    pub(crate) boundary: u64,
+}
+
+impl PointLocator<'_> {
+    /// [`Area::covers_point`] for up to 64 points.
+    pub(crate) fn covers_points(&mut self, x: &[f64], y: &[f64]) -> PointLocations {
+        let mut found = PointLocations::default();
+        let Some(bounds) = self.area.bounding_box else { return found };
+        let (x, y) = (&x[..x.len().min(64)], &y[..y.len().min(64)]);
+        let near = bits(x, y, |x, y| bounds.contains(x, y));
+        self.locate(x, y, 0.0, near, &mut found);
+        for (turn, low, high) in &self.area.turns {
+            let near = bits(x, y, |x, y| *low <= x && x <= *high && bounds.contains(x + turn, y));
+            self.locate(x, y, *turn, near & !found.inside, &mut found);
+        }
+        found
+    }
+
+    /// Locates the points that `wanted` names, turned by `turn`.
+    #[inline]
+    fn locate(&mut self, x: &[f64], y: &[f64], turn: f64, wanted: u64, found: &mut PointLocations) {
+        let mut left = wanted;
+        while left != 0 {
+            let row = left.trailing_zeros() as usize;
+            let bit = left & left.wrapping_neg();
+            left ^= bit;
+            let at = Coord { x: x[row] + turn, y: y[row] };
+            match self.locate_one(at) {
+                PointLocation::Inside => {
+                    found.inside |= bit;
+                    found.boundary &= !bit;
+                }
+                PointLocation::Boundary => found.boundary |= bit,
+                PointLocation::Outside => {}
+            }
+        }
+    }
+
+    #[inline]
+    fn locate_one(&mut self, at: Coord<f64>) -> PointLocation {
+        let (area, index) = (self.area, self.index);
+        if let Some(location) = index.and_then(|index| index.locate(&area.chains, at)) {
+            return location;
+        }
+        match self.last {
+            Some((same, location)) if same == at => location,
+            _ => self.last.insert((at, area.locate(at))).1,
+        }
+    }
+}
+
+/// The rows for which `test` holds, as bits: without a branch, so that the compiler may take several at a time.
+#[inline]
+fn bits(x: &[f64], y: &[f64], test: impl Fn(f64, f64) -> bool) -> u64 {
+    let rows = x.iter().zip(y).enumerate();
+    rows.fold(0, |bits, (row, (x, y))| bits | u64::from(test(*x, *y)) << row)
+}
+
+/// Full turns by which data can match an area with these bounds: `x` matches if `x + turn` is in the area. With each
+/// the least and the greatest `x`.
+fn turns_into(bounds: BoundingBox) -> Vec<(f64, f64, f64)> {
+    let range = |turn: &f64| {
+        let low = (bounds.xmin - turn - SHIFT_TOLERANCE).max(ANGLES.0);
+        let high = (bounds.xmax - turn + SHIFT_TOLERANCE).min(ANGLES.1);
+        (low <= high).then_some((*turn, low, high))
+    };
+    TURNS[1..].iter().filter_map(range).collect()
 }
 
 pub(crate) fn is_usable(coordinate: f64) -> bool {

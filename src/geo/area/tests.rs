@@ -333,3 +333,111 @@ fn many_vertices_parts_and_holes_are_prepared() {
     assert!(inside > 10_000);
     println!("40000 points: {:?}", start.elapsed());
 }
+
+/// Where a locator finds a single point.
+fn located(locator: &mut PointLocator<'_>, x: f64, y: f64) -> PointLocation {
+    match locator.covers_points(&[x], &[y]) {
+        PointLocations { inside: 1, boundary: 0 } => PointLocation::Inside,
+        PointLocations { inside: 0, boundary: 1 } => PointLocation::Boundary,
+        found => {
+            assert_eq!(found, PointLocations::default());
+            PointLocation::Outside
+        }
+    }
+}
+
+/// Asks the raster and the tree about the same points: random ones, vertices, points on edges, and points level with
+/// vertices.
+fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [usize; 3] {
+    let area = Area::try_new(geometry.clone()).unwrap();
+    let bounds = area.bounding_box().unwrap();
+    let mut locator = area.locator(usize::MAX);
+    assert!(locator.index.is_some());
+    let vertices: Vec<_> = geo::CoordsIter::coords_iter(geometry).collect();
+    let mut seen = [0; 3];
+    for round in 0..1_000 {
+        let (from, to) = {
+            let at = random.random_range(0..vertices.len());
+            (vertices[at], vertices[(at + 1) % vertices.len()])
+        };
+        let (width, height) = (bounds.xmax - bounds.xmin, bounds.ymax - bounds.ymin);
+        let share = [0.0, 0.25, 0.5, 1.0, random.random_range(0.0..1.0)][round % 5];
+        let any = Coord {
+            x: bounds.xmin + width * random.random_range(-0.05..1.05),
+            y: bounds.ymin + height * random.random_range(-0.05..1.05),
+        };
+        let on = Coord { x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share };
+        let at = match round % 7 {
+            0 | 1 => any,
+            2 => from,
+            3 => on,
+            4 => Coord { x: on.x.next_up(), y: on.y },
+            5 => Coord { x: any.x, y: from.y },
+            _ => Coord { x: from.x, y: any.y },
+        };
+        let expected = area.covers_point(at.x, at.y);
+        seen[expected as usize] += 1;
+        assert_eq!(located(&mut locator, at.x, at.y), expected, "{at:?}");
+    }
+    seen
+}
+
+#[test]
+fn raster_and_tree_locate_alike() {
+    let mut random = StdRng::seed_from_u64(23);
+    let mut seen = [0; 3];
+    for case in 0..40 {
+        let exact = case % 2 == 0;
+        let n = [5, 12, 40, 150, 600][case % 5];
+        let mut polygons = vec![star_with_hole(&mut random, (0.0, 0.0), n, exact)];
+        if case % 3 != 0 {
+            polygons.push(star_with_hole(&mut random, ([25.0, 8.0][case % 2], 3.0), n, exact));
+            // An island in a lake.
+            polygons.push(Polygon::new(star(&mut random, (0.0, 0.0), (0.2, 0.9), 9, exact), vec![]));
+        }
+        let geometry = Geometry::MultiPolygon(MultiPolygon::new(polygons));
+        let found = raster_agrees_with_tree(&geometry, &mut random);
+        seen = [0, 1, 2].map(|location| seen[location] + found[location]);
+    }
+    assert!(seen.iter().all(|count| *count > 4_000), "{seen:?}");
+}
+
+#[test]
+fn raster_and_tree_locate_alike_in_odd_areas() {
+    let mut random = StdRng::seed_from_u64(31);
+    for text in [
+        "POLYGON((0 0,10 0,10 10,0 10,0 0))",
+        "POLYGON((0 0,4 4,4 0,0 4,0 0))",
+        "POLYGON((0 0,4 4,0 4,4 0,4 8,0 0),(1 1,6 1,6 6,1 6,1 1))",
+        "POLYGON((0 0,4 0,4 4,0 4,0 0),(10 10,14 10,14 14,10 14,10 10))",
+        "POLYGON((0 0,4 0,4 4,0 4,0 0),(0 0,4 0,4 4,0 4,0 0))",
+        "POLYGON((0 0,4 0,0 0,0 0))",
+        "POLYGON((0 0,0 4,0 2,0 0))",
+        "MULTIPOLYGON(((0 0,4 0,4 4,0 4,0 0)),((2 2,6 2,6 6,2 6,2 2)),((3 0,5 0,5 9,3 9,3 0)))",
+        "MULTIPOLYGON(((0 0,4 0,4 4,0 4,0 0)),((4 4,6 4,6 6,4 6,4 4)),((4 0,8 0,8 4,4 4,4 0)))",
+        "MULTIPOINT(0 0,1 5,7 3)",
+        "POINT(5 5)",
+        "LINESTRING(0 0,4 4,8 0,8 0)",
+        "GEOMETRYCOLLECTION(POLYGON((0 0,4 0,4 4,0 4,0 0)),LINESTRING(2 2,9 9),POINT(9 1))",
+        "POLYGON((1000000000000000 0,1000000000000001 0,1000000000000001 1,1000000000000000 0))",
+        "POLYGON((0 0,1e-300 0,1e-300 1e-300,0 0))",
+        "POLYGON((-1e100 -1e100,1e100 -1e100,1e100 1e100,-1e100 -1e100))",
+        "POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))",
+        "POLYGON((170 -5,190 -5,190 5,170 5,170 -5))",
+        "POLYGON((0 0,1000 0.0001,1000 0.0002,0 0.0001,0 0))",
+    ] {
+        let geometry = parse_wkt(text).unwrap();
+        let area = Area::try_new(geometry.clone()).unwrap();
+        if area.locator(usize::MAX).index.is_some() {
+            raster_agrees_with_tree(&geometry, &mut random);
+        } else {
+            assert!(text.contains("1000000000000000") || text.contains("1e-300"), "{text}");
+        }
+        let mut locator = area.locator(usize::MAX);
+        for x in [f64::NAN, f64::INFINITY, -1e308, 0.0, -0.0, 355.0, -175.0, 185.0, -180.0, 180.0, 360.0] {
+            for y in [f64::NAN, f64::NEG_INFINITY, 0.0, 1.0, 90.0] {
+                assert_eq!(located(&mut locator, x, y), area.covers_point(x, y), "{text} {x} {y}");
+            }
+        }
+    }
+}

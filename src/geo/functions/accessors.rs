@@ -19,10 +19,9 @@ use crate::geo::wkt::to_wkt;
 
 /// `read` of each row's geometry; null where the row is, or `read` gives none.
 fn each_row<T>(
-    geometries: &ArrayRef,
+    rows: &GeometryArray,
     read: impl Fn(GeometryValue<'_>) -> Result<Option<T>, GeometryError>,
 ) -> Result<Vec<Option<T>>> {
-    let rows = GeometryArray::try_new(geometries)?;
     let read_row = |row: usize| match rows.value(row) {
         None => Ok(None),
         Some(value) => read(value).map_err(|error| error.in_row(row).into()),
@@ -30,8 +29,7 @@ fn each_row<T>(
     (0..rows.len()).map(read_row).collect()
 }
 
-pub(super) fn as_binary(geometries: &ArrayRef) -> Result<ArrayRef> {
-    let rows = GeometryArray::try_new(geometries)?;
+pub(super) fn as_binary(rows: &GeometryArray) -> Result<ArrayRef> {
     let mut wkb = BinaryBuilder::with_capacity(rows.len(), 21 * rows.len());
     for row in 0..rows.len() {
         match rows.value(row) {
@@ -45,8 +43,7 @@ pub(super) fn as_binary(geometries: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(wkb.finish()))
 }
 
-pub(super) fn as_text(geometries: &ArrayRef) -> Result<ArrayRef> {
-    let rows = GeometryArray::try_new(geometries)?;
+pub(super) fn as_text(rows: &GeometryArray) -> Result<ArrayRef> {
     let mut text = StringBuilder::with_capacity(rows.len(), 32 * rows.len());
     for row in 0..rows.len() {
         match rows.value(row) {
@@ -59,7 +56,7 @@ pub(super) fn as_text(geometries: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(text.finish()))
 }
 
-pub(super) fn ordinate(geometries: &ArrayRef, pick: impl Fn(f64, f64) -> f64) -> Result<ArrayRef> {
+pub(super) fn ordinate(rows: &GeometryArray, pick: impl Fn(f64, f64) -> f64) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| match value.as_plain_point() {
         Some((x, y)) => Ok(Some(pick(x, y))),
         None => match value.parse()? {
@@ -68,20 +65,20 @@ pub(super) fn ordinate(geometries: &ArrayRef, pick: impl Fn(f64, f64) -> f64) ->
             _ => Err(GeometryError::new(0, "found another geometry, expected a point")),
         },
     };
-    Ok(Arc::new(Float64Array::from(each_row(geometries, read)?)))
+    Ok(Arc::new(Float64Array::from(each_row(rows, read)?)))
 }
 
-pub(super) fn bound(geometries: &ArrayRef, pick: impl Fn(&BoundingBox) -> f64) -> Result<ArrayRef> {
-    let bounds = each_row(geometries, |value| bounds_of(&value))?;
+pub(super) fn bound(rows: &GeometryArray, pick: impl Fn(&BoundingBox) -> f64) -> Result<ArrayRef> {
+    let bounds = each_row(rows, |value| bounds_of(&value))?;
     Ok(Arc::new(bounds.iter().map(|bounds| bounds.as_ref().map(&pick)).collect::<Float64Array>()))
 }
 
-pub(super) fn is_empty(geometries: &ArrayRef) -> Result<ArrayRef> {
-    let answers = each_row(geometries, |value| Ok(Some(bounds_of(&value)?.is_none())))?;
+pub(super) fn is_empty(rows: &GeometryArray) -> Result<ArrayRef> {
+    let answers = each_row(rows, |value| Ok(Some(bounds_of(&value)?.is_none())))?;
     Ok(Arc::new(BooleanArray::from(answers)))
 }
 
-pub(super) fn type_name(geometries: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn type_name(rows: &GeometryArray) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let geometry = value.parse()?;
         Ok(Some(match geometry {
@@ -95,10 +92,10 @@ pub(super) fn type_name(geometries: &ArrayRef) -> Result<ArrayRef> {
             Geometry::GeometryCollection(_) => "ST_GeometryCollection",
         }))
     };
-    Ok(Arc::new(StringArray::from(each_row(geometries, read)?)))
+    Ok(Arc::new(StringArray::from(each_row(rows, read)?)))
 }
 
-pub(super) fn envelope(geometries: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn envelope(rows: &GeometryArray) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let geometry = match bounds_of(&value)? {
             Some(bounds) => box_geometry(&bounds),
@@ -106,13 +103,13 @@ pub(super) fn envelope(geometries: &ArrayRef) -> Result<ArrayRef> {
         };
         to_wkb(&geometry).map(Some)
     };
-    let wkb = each_row(geometries, read)?;
+    let wkb = each_row(rows, read)?;
     let mut builder = BinaryBuilder::with_capacity(wkb.len(), 93 * wkb.len());
     wkb.iter().for_each(|bytes| builder.append_option(bytes.as_deref()));
     Ok(Arc::new(builder.finish()))
 }
 
-pub(super) fn centroid(geometries: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn centroid(rows: &GeometryArray) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let Some(centroid) = value.parse()?.centroid() else { return Ok(None) };
         if centroid.x().is_finite() && centroid.y().is_finite() {
@@ -120,7 +117,7 @@ pub(super) fn centroid(geometries: &ArrayRef) -> Result<ArrayRef> {
         }
         Err(GeometryError::new(0, "coordinates too large for a centroid"))
     };
-    let centroids = each_row(geometries, read)?;
+    let centroids = each_row(rows, read)?;
     let nulls: NullBuffer = centroids.iter().map(Option::is_some).collect();
     let x: Float64Array = centroids.iter().map(|at| at.map(|(x, _)| x)).collect();
     let y: Float64Array = centroids.iter().map(|at| at.map(|(_, y)| y)).collect();
@@ -158,6 +155,6 @@ fn is_point(value: &GeometryValue<'_>) -> bool {
             };
             (code & 0x0fff_ffff) % 1000 == 1
         }
-        GeometryValue::Wkb(_) => false,
+        GeometryValue::Wkb(_) | GeometryValue::Nested(..) | GeometryValue::Box(_) => false,
     }
 }

@@ -208,25 +208,26 @@ impl ScalarUDFImpl for GeometryFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let geometries = || GeometryArray::try_with_field(&arrays[0], &args.arg_fields[0]);
         let result: ArrayRef = match (self.kind, arrays.as_slice()) {
             (FunctionKind::Point, [x, y]) => constructors::points(x, y)?,
             (FunctionKind::MakeEnvelope, [xmin, ymin, xmax, ymax]) => {
                 constructors::envelopes([xmin, ymin, xmax, ymax])?
             }
-            (FunctionKind::FromText, [text]) => accessors::as_binary(text)?,
+            (FunctionKind::FromText, [_]) => accessors::as_binary(&geometries()?)?,
             (FunctionKind::FromWkb, [wkb]) => constructors::from_wkb(wkb)?,
-            (FunctionKind::AsText, [geometry]) => accessors::as_text(geometry)?,
-            (FunctionKind::AsBinary, [geometry]) => accessors::as_binary(geometry)?,
-            (FunctionKind::X, [geometry]) => accessors::ordinate(geometry, |x, _| x)?,
-            (FunctionKind::Y, [geometry]) => accessors::ordinate(geometry, |_, y| y)?,
-            (FunctionKind::XMin, [geometry]) => accessors::bound(geometry, |bounds| bounds.xmin)?,
-            (FunctionKind::YMin, [geometry]) => accessors::bound(geometry, |bounds| bounds.ymin)?,
-            (FunctionKind::XMax, [geometry]) => accessors::bound(geometry, |bounds| bounds.xmax)?,
-            (FunctionKind::YMax, [geometry]) => accessors::bound(geometry, |bounds| bounds.ymax)?,
-            (FunctionKind::IsEmpty, [geometry]) => accessors::is_empty(geometry)?,
-            (FunctionKind::GeometryType, [geometry]) => accessors::type_name(geometry)?,
-            (FunctionKind::Envelope, [geometry]) => accessors::envelope(geometry)?,
-            (FunctionKind::Centroid, [geometry]) => accessors::centroid(geometry)?,
+            (FunctionKind::AsText, [_]) => accessors::as_text(&geometries()?)?,
+            (FunctionKind::AsBinary, [_]) => accessors::as_binary(&geometries()?)?,
+            (FunctionKind::X, [_]) => accessors::ordinate(&geometries()?, |x, _| x)?,
+            (FunctionKind::Y, [_]) => accessors::ordinate(&geometries()?, |_, y| y)?,
+            (FunctionKind::XMin, [_]) => accessors::bound(&geometries()?, |bounds| bounds.xmin)?,
+            (FunctionKind::YMin, [_]) => accessors::bound(&geometries()?, |bounds| bounds.ymin)?,
+            (FunctionKind::XMax, [_]) => accessors::bound(&geometries()?, |bounds| bounds.xmax)?,
+            (FunctionKind::YMax, [_]) => accessors::bound(&geometries()?, |bounds| bounds.ymax)?,
+            (FunctionKind::IsEmpty, [_]) => accessors::is_empty(&geometries()?)?,
+            (FunctionKind::GeometryType, [_]) => accessors::type_name(&geometries()?)?,
+            (FunctionKind::Envelope, [_]) => accessors::envelope(&geometries()?)?,
+            (FunctionKind::Centroid, [_]) => accessors::centroid(&geometries()?)?,
             (_, other) => return plan_err!("{} got {} arguments", self.name(), other.len()),
         };
         if all_constant && result.len() == 1 {
@@ -241,7 +242,7 @@ fn check_constant(constant: &ScalarValue) -> Result<()> {
     match array.value(0) {
         Some(GeometryValue::Wkt(text)) => parse_wkt(text).map(drop).map_err(|error| error.in_text(text))?,
         Some(GeometryValue::Wkb(bytes)) => parse_wkb(bytes).map(drop).map_err(|error| error.in_wkb(bytes))?,
-        Some(GeometryValue::Point(..)) | None => {}
+        _ => {}
     }
     Ok(())
 }

@@ -129,10 +129,7 @@ impl IntervalPlanner<'_> {
 
     fn action(&self, facts: impl Fn(usize) -> ExtentFacts) -> Action {
         let facts_of = |target: &SpatialTarget| {
-            self.targets
-                .iter()
-                .position(|known| known.target == *target)
-                .map_or(ExtentFacts::UNKNOWN, &facts)
+            self.targets.iter().position(|known| known.target == *target).map_or(ExtentFacts::UNKNOWN, &facts)
         };
         let all = |facts_of: &dyn Fn(&SpatialTarget) -> ExtentFacts| {
             let outcomes = self.conjuncts.iter().map(|conjunct| conjunct.outcomes(facts_of));
