@@ -3,5 +3,6 @@
 mod cli;
 mod equivalence;
 mod fixtures;
+mod geometry_metadata;
 mod layering;
 mod scan;

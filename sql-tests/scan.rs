@@ -57,14 +57,17 @@ fn shown(plan: &Arc<dyn ExecutionPlan>) -> String {
 }
 
 /// The sum of a metric over all operators of an executed plan.
-fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
+pub(crate) fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
     let own =
         plan.metrics().and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |value| value.as_usize());
     own + plan.children().into_iter().map(|child| metric(child, name)).sum::<usize>()
 }
 
 /// Runs `sql`; gives its rows and the executed plan.
-async fn run(ctx: &SessionContext, sql: &str) -> Result<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
+pub(crate) async fn run(
+    ctx: &SessionContext,
+    sql: &str,
+) -> Result<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
     let plan = plan(ctx, sql).await?;
     let rows = collect(Arc::clone(&plan), ctx.task_ctx()).await?;
     Ok((rows, plan))
