@@ -88,7 +88,7 @@ fn read_column(
 ) -> FileColumn {
     let name = field.name();
     let extents = extents::row_group_extents(leaves, name, geo, path);
-    let leaf = leaves.find(&[name.clone()]);
+    let leaf = leaves.find(std::slice::from_ref(name));
     let logical_type =
         leaf.and_then(|leaf| footer.file_metadata().schema_descr().column(leaf).logical_type_ref().cloned());
     let parquet_edges = match &logical_type {
