@@ -9,6 +9,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -140,4 +141,31 @@ pub(crate) fn random_properties(random: &mut StdRng) -> WriterProperties {
         .set_dictionary_enabled(random.random_bool(0.5))
         .set_bloom_filter_enabled(random.random_bool(0.3))
         .build()
+}
+
+/// The physical plan of a query.
+pub(crate) async fn plan(ctx: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(ctx.sql(sql).await?.create_physical_plan().await?)
+}
+
+/// A plan as EXPLAIN shows it.
+pub(crate) fn shown(plan: &Arc<dyn ExecutionPlan>) -> String {
+    displayable(plan.as_ref()).indent(false).to_string()
+}
+
+/// The sum of a metric over all operators of an executed plan.
+pub(crate) fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
+    let own =
+        plan.metrics().and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |value| value.as_usize());
+    own + plan.children().into_iter().map(|child| metric(child, name)).sum::<usize>()
+}
+
+/// Runs `sql`; gives its rows and the executed plan.
+pub(crate) async fn run(
+    ctx: &SessionContext,
+    sql: &str,
+) -> Result<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
+    let plan = plan(ctx, sql).await?;
+    let rows = collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+    Ok((rows, plan))
 }

@@ -16,8 +16,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
 use datafusion_odp::{OdpError, OdpTableProvider};
 
-use crate::fixtures::{Result, session, write_with};
-use crate::scan::{metric, run};
+use crate::fixtures::{Result, metric, run, session, write_with};
 
 /// Columns of a file, with their fields.
 type Columns = Vec<(Field, ArrayRef)>;
@@ -491,6 +490,9 @@ async fn curved_edges_are_refused_before_anything_is_read() -> Result<()> {
             assert!(message.contains("spherical"), "{context}: {message}");
             assert!(message.contains("SET odp.planar_geography = true"), "{context}: {message}");
         }
+        let message =
+            count(&ctx, "st_dwithin(g, 'POINT(0 0)', 1.0)").await.err().ok_or("no error")?.to_string();
+        assert!(message.contains("st_dwithin") && message.contains("spherical"), "{context}: {message}");
         assert_eq!(count(&ctx, "st_x(g) > -8 AND st_x(g) < -3").await?, 5, "{context}: not a predicate");
         ctx.sql("SET odp.planar_geography = true").await?.collect().await?;
         assert_eq!(count(&ctx, &format!("st_within(g, {AREA})")).await?, 5, "{context}");

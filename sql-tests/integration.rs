@@ -5,4 +5,6 @@ mod equivalence;
 mod fixtures;
 mod geometry_metadata;
 mod layering;
+mod pruning_layouts;
 mod scan;
+mod spatial_functions;

@@ -15,12 +15,14 @@ use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect, displayable};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider};
 use futures::TryStreamExt;
 
-use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
+use crate::fixtures::{
+    Result, metric, observations, plan, run, session, shown, write, write_observations, write_with,
+};
 
 fn text(path: &Path) -> Result<&str> {
     Ok(path.to_str().ok_or("path is not UTF-8")?)
@@ -46,31 +48,6 @@ async fn with_table(
     let ctx = session(4, settings)?;
     ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir)?).await?))?;
     Ok(ctx)
-}
-
-async fn plan(ctx: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
-    Ok(ctx.sql(sql).await?.create_physical_plan().await?)
-}
-
-fn shown(plan: &Arc<dyn ExecutionPlan>) -> String {
-    displayable(plan.as_ref()).indent(false).to_string()
-}
-
-/// The sum of a metric over all operators of an executed plan.
-pub(crate) fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
-    let own =
-        plan.metrics().and_then(|metrics| metrics.sum_by_name(name)).map_or(0, |value| value.as_usize());
-    own + plan.children().into_iter().map(|child| metric(child, name)).sum::<usize>()
-}
-
-/// Runs `sql`; gives its rows and the executed plan.
-pub(crate) async fn run(
-    ctx: &SessionContext,
-    sql: &str,
-) -> Result<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
-    let plan = plan(ctx, sql).await?;
-    let rows = collect(Arc::clone(&plan), ctx.task_ctx()).await?;
-    Ok((rows, plan))
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cli` | no | the `odp` shell: `datafusion-cli` with this crate's tables and functions |
+//! | `h3` | no | `h3_cell` and `h3_boundary`: the H3 grid of hexagons |
 //!
 //! Options, settings, rules and what is not supported yet: `README.md`.
 mod dataset;
@@ -75,7 +76,7 @@ mod table;
 
 pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
 pub use error::OdpError;
-pub use options::{BatchUnit, OdpOptions, TableOptions};
+pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
 pub use table::{OdpTableBuilder, OdpTableProvider};
 

@@ -1,9 +1,11 @@
 //! Every setting: what it is called, what it means, its unit and its default.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
 use datafusion::common::config::{ConfigExtension, ConfigOptions};
-use datafusion::common::extensions_options;
+use datafusion::common::{DataFusionError, config_field, extensions_options};
 
 use crate::error::OdpError;
 
@@ -31,9 +33,17 @@ extensions_options! {
         /// Evaluate filters while Parquet is decoded, so that other columns are read for matching rows only.
         pub pushdown_filters: bool, default = true
 
+        /// Coordinates of the datasets hold no NaN, and geometries are not empty: then a batch or page that lies
+        /// inside an area is known to match whole. Unset, that is known of rows that were read once.
+        pub finite_coordinates: bool, default = false
+
         /// Take edges along great circles (Parquet GEOGRAPHY, GeoParquet `edges: spherical`) for straight ones in
         /// degrees; spatial predicates over such columns are errors otherwise.
         pub planar_geography: bool, default = false
+
+        /// What a predicate makes of a malformed geometry in a row: `error`, or `no_match`: NULL, so that neither
+        /// the predicate nor its negation selects the row.
+        pub on_invalid_geometry: OnInvalidGeometry, default = OnInvalidGeometry::Error
     }
 }
 
@@ -61,6 +71,45 @@ impl OdpOptions {
         self.max_open_batches.unwrap_or(2 * target_partitions).max(1)
     }
 }
+
+/// What a spatial predicate makes of a malformed geometry in a row. In a constant it is an error in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnInvalidGeometry {
+    /// The query fails, with an error that names the row.
+    #[default]
+    Error,
+    /// The predicate is NULL for the row: neither it nor its negation selects it.
+    NoMatch,
+}
+
+impl fmt::Display for OnInvalidGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::NoMatch => "no_match",
+        })
+    }
+}
+
+impl FromStr for OnInvalidGeometry {
+    type Err = DataFusionError;
+
+    fn from_str(text: &str) -> Result<Self, DataFusionError> {
+        match text.to_ascii_lowercase().as_str() {
+            "error" => Ok(Self::Error),
+            "no_match" => Ok(Self::NoMatch),
+            _ => Err(OdpError::InvalidOption {
+                key: "odp.on_invalid_geometry".into(),
+                value: text.into(),
+                expected: "error or no_match".into(),
+            }
+            .into()),
+        }
+    }
+}
+
+config_field!(OnInvalidGeometry, value => value.parse()?);
 
 /// How rows are cut into batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

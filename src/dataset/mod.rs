@@ -5,6 +5,7 @@ mod coordinates;
 mod file;
 mod geometry_column;
 mod leaf_bounds;
+mod learnt;
 mod snapshot;
 mod statistics;
 
@@ -14,6 +15,7 @@ pub(crate) use coordinates::coordinate_extents;
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};
 pub(crate) use leaf_bounds::LeafBounds;
+pub(crate) use learnt::{Chunk, LearntExtents, RowGroupId};
 pub use snapshot::DatasetSnapshot;
-pub(crate) use snapshot::SnapshotParts;
+pub(crate) use snapshot::{SnapshotParts, row_spans};
 pub(crate) use statistics::{BatchBounds, ColumnBounds};

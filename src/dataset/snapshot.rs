@@ -1,6 +1,6 @@
 //! The batches of a dataset at one moment; immutable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -19,6 +19,7 @@ use super::batch::{BatchId, BatchMetadata};
 use super::file::DatasetFile;
 use super::geometry_column::GeometryColumn;
 use super::leaf_bounds::LeafBounds;
+use super::learnt::LearntExtents;
 use super::statistics::BatchBounds;
 
 /// Merged statistics that are kept; a full set of partitions of many queries fits.
@@ -36,6 +37,7 @@ pub struct DatasetSnapshot {
     /// Statistics of contiguous batches, by first and last + 1; computed once.
     ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
     total: OnceLock<Arc<Statistics>>,
+    learnt: LearntExtents,
 }
 
 /// What discovery finds.
@@ -58,7 +60,13 @@ pub(crate) struct SnapshotParts {
 impl DatasetSnapshot {
     pub(crate) fn new(parts: SnapshotParts) -> Self {
         let single = parts.batches.iter().map(|_| OnceLock::new()).collect();
-        Self { parts, single, ranges: Mutex::default(), total: OnceLock::new() }
+        Self {
+            parts,
+            single,
+            ranges: Mutex::default(),
+            total: OnceLock::new(),
+            learnt: LearntExtents::default(),
+        }
     }
 
     /// The table's schema: the files' columns, then the partition columns.
@@ -125,6 +133,11 @@ impl DatasetSnapshot {
 
     pub(crate) fn geometry_columns(&self) -> &[GeometryColumn] {
         &self.parts.geometry_columns
+    }
+
+    /// Extents that scans have learnt.
+    pub(crate) fn learnt(&self) -> &LearntExtents {
+        &self.learnt
     }
 
     /// The bounds, one per batch, of a number inside structs, by the names that lead to it; not of whole columns.
@@ -206,19 +219,24 @@ impl DatasetSnapshot {
     }
 }
 
-/// Exactly the rows of `batches`, which are contiguous batches of `file`.
-fn access_plan(file: &DatasetFile, batches: &[BatchMetadata]) -> ParquetAccessPlan {
-    let mut access = vec![RowGroupAccess::Skip; file.row_groups.len()];
-    let mut wanted: HashMap<usize, (u64, u64)> = HashMap::new();
+/// The row groups that contiguous batches of `file` read, in order, each with the rows they read of it.
+pub(crate) fn row_spans(file: &DatasetFile, batches: &[BatchMetadata]) -> BTreeMap<usize, Range<u64>> {
+    let mut spans: BTreeMap<usize, Range<u64>> = BTreeMap::new();
     for batch in batches {
         for index in batch.row_groups.clone() {
             let end =
                 if batch.is_whole { file.row_groups[index].rows } else { batch.skipped_rows + batch.rows };
-            let span = wanted.entry(index).or_insert((batch.skipped_rows, end));
-            *span = (span.0.min(batch.skipped_rows), span.1.max(end));
+            let span = spans.entry(index).or_insert(batch.skipped_rows..end);
+            *span = span.start.min(batch.skipped_rows)..span.end.max(end);
         }
     }
-    for (index, (start, end)) in wanted {
+    spans
+}
+
+/// Exactly the rows of `batches`, which are contiguous batches of `file`.
+fn access_plan(file: &DatasetFile, batches: &[BatchMetadata]) -> ParquetAccessPlan {
+    let mut access = vec![RowGroupAccess::Skip; file.row_groups.len()];
+    for (index, Range { start, end }) in row_spans(file, batches) {
         let rows = file.row_groups[index].rows;
         access[index] = if (start, end) == (0, rows) {
             RowGroupAccess::Scan

@@ -30,6 +30,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 
 pub(crate) use footer::{cached_footer, fetch_footer};
 use geometry::FileColumn;
+pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use hive::DeclaredPartition;
 use listing::{ListedFile, Location};
 

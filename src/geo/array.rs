@@ -10,9 +10,12 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, plan_err};
 use geo::{Geometry, MultiPoint, Point};
 
+use crate::geo::bounding_box::BoundingBox;
+use crate::geo::MAX_COORDINATE;
 use crate::geo::geometry_error::GeometryError;
-use crate::geo::wkb::{parse_wkb, wkb_point};
-use crate::geo::wkt::parse_wkt;
+use crate::geo::sink::Outline;
+use crate::geo::wkb::{parse_wkb, wkb_outline, wkb_point};
+use crate::geo::wkt::{parse_wkt, wkt_outline};
 
 /// A column of geometries, one per row.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub(crate) enum GeometryArray {
 /// One geometry as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GeometryValue<'a> {
-    /// A point; one with a coordinate that is not finite is empty.
+    /// A point; one with a coordinate that is not finite, or beyond 1e100, is empty.
     Point(f64, f64),
     Wkb(&'a [u8]),
     Wkt(&'a str),
@@ -130,6 +133,15 @@ impl GeometryArray {
             Self::Utf8View(array) => GeometryValue::Wkt(array.value(row)),
         })
     }
+
+    /// The box of the geometry in a row, without building it and without allocation: `None` for null,
+    /// `Some(Ok(None))` for an empty geometry.
+    ///
+    /// # Errors
+    /// What [`GeometryValue::parse`] gives for the row.
+    pub(crate) fn extent(&self, row: usize) -> Option<Result<Option<BoundingBox>, GeometryError>> {
+        self.value(row).map(|value| value.outline().map(Outline::bounding_box))
+    }
 }
 
 impl GeometryValue<'_> {
@@ -139,10 +151,25 @@ impl GeometryValue<'_> {
     /// [`GeometryError`] for malformed WKT or WKB.
     pub(crate) fn parse(&self) -> Result<Geometry<f64>, GeometryError> {
         match self {
-            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Geometry::Point(Point::new(*x, *y))),
+            Self::Point(x, y) if x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE => {
+                Ok(Geometry::Point(Point::new(*x, *y)))
+            }
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),
+        }
+    }
+
+    /// What [`Self::parse`] would read, without building it and without allocation.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn outline(&self) -> Result<Outline, GeometryError> {
+        match self {
+            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Outline::Point(*x, *y)),
+            Self::Point(..) => Ok(Outline::Empty),
+            Self::Wkb(bytes) => wkb_outline(bytes),
+            Self::Wkt(text) => wkt_outline(text),
         }
     }
 

@@ -99,8 +99,12 @@ impl Chain {
         })
     }
 
-    /// Whether `test` holds for an edge in a box that meets `target`.
-    fn any_edge(&self, target: &BoundingBox, mut test: impl FnMut(Coord<f64>, Coord<f64>) -> bool) -> bool {
+    /// Whether `test` holds for an edge under a box that meets `target`.
+    pub(crate) fn any_edge(
+        &self,
+        target: &BoundingBox,
+        mut test: impl FnMut(Coord<f64>, Coord<f64>) -> bool,
+    ) -> bool {
         let mut found = false;
         self.tree.walk(|bounds, items, is_item| {
             if found || !bounds.intersects(target) {
@@ -189,7 +193,7 @@ fn segments_touch(a: Coord<f64>, b: Coord<f64>, c: Coord<f64>, d: Coord<f64>) ->
 }
 
 /// The side of the line from `start` to `end` on which `at` lies, exact for all finite input in range.
-fn orientation(start: Coord<f64>, end: Coord<f64>, at: Coord<f64>) -> Orientation {
+pub(crate) fn orientation(start: Coord<f64>, end: Coord<f64>, at: Coord<f64>) -> Orientation {
     geo::kernels::RobustKernel::orient2d(start, end, at)
 }
 

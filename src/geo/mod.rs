@@ -9,19 +9,27 @@ mod chain;
 #[cfg(test)]
 mod corpora;
 pub(crate) mod crs;
+mod decimal;
+mod extent;
 mod functions;
 mod geometry_error;
+mod kernel;
+mod distance;
+mod invalid_rows;
+mod line_relation;
 mod predicate;
 mod predicate_function;
+mod sink;
 mod spatial_filter;
 mod wkb;
 mod wkt;
 
-pub(crate) use area::BoxRelation;
+pub(crate) use array::GeometryArray;
 pub(crate) use array::geometry_type;
 pub(crate) use bounding_box::BoundingBox;
+pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;
-pub(crate) use spatial_filter::{SpatialFilter, SpatialTarget};
+pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
 const MAX_DEPTH: usize = 64;

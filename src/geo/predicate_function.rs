@@ -1,12 +1,13 @@
 //! The spatial predicates as SQL functions: `st_within` and its like.
 //!
-//! SQL NULL gives NULL. A point with NaN or infinity is an empty geometry: it shares no point with anything.
+//! SQL NULL gives NULL. A point with NaN, infinity or a coordinate beyond 1e100 is an empty geometry: it shares no
+//! point with anything. A malformed geometry is an error of planning in a constant; in a row it is what the setting
+//! `odp.on_invalid_geometry` says.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, BooleanBuilder};
-use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -14,12 +15,14 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
-use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::array::{GeometryArray, geometry_type};
 use crate::geo::crs;
+use crate::geo::kernel::{against_area, pairwise};
+use crate::geo::invalid_rows::evaluate_rows;
 use crate::geo::predicate::PredicateKind;
+use crate::options::{OdpOptions, OnInvalidGeometry};
 
 /// One predicate; all of them share one cache of prepared areas.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) struct PredicateFunction {
 
 impl PredicateFunction {
     pub(crate) fn new(kind: PredicateKind, cache: Arc<AreaCache>) -> Self {
-        // `contains` is a string function of DataFusion, so it stays that.
+        // `contains` is also a string function of DataFusion: see `functions::contains`.
         let aliases = match kind {
             PredicateKind::Within => vec!["within".to_owned()],
             PredicateKind::Intersects => vec!["intersects".to_owned()],
@@ -54,13 +57,17 @@ impl PredicateFunction {
         Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
     }
 
-    fn invoke_pair(&self, left: &ScalarValue, right: &ScalarValue) -> Result<ColumnarValue> {
-        let (Some(_), Some(area)) = (self.constant_area(left)?, self.constant_area(right)?) else {
-            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
-        };
-        let array = GeometryArray::try_new(&left.to_array()?)?;
-        let answer = against_area(self.kind, &array, &area)?;
-        Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(answer.value(0)))))
+    fn invoke_pair(
+        &self,
+        left: &ScalarValue,
+        right: &ScalarValue,
+        setting: OnInvalidGeometry,
+    ) -> Result<ColumnarValue> {
+        let left = left.to_array()?;
+        Ok(match self.invoke_constant(self.kind, &left, right, setting)? {
+            ColumnarValue::Array(answer) => ColumnarValue::Scalar(ScalarValue::try_from_array(&answer, 0)?),
+            scalar @ ColumnarValue::Scalar(_) => scalar,
+        })
     }
 
     fn invoke_constant(
@@ -68,11 +75,14 @@ impl PredicateFunction {
         kind: PredicateKind,
         array: &ArrayRef,
         constant: &ScalarValue,
+        setting: OnInvalidGeometry,
     ) -> Result<ColumnarValue> {
-        let Some(area) = self.constant_area(constant)? else {
+        let Some(area) = constant_or_null(setting, || self.constant_area(constant))? else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let answers = against_area(kind, &GeometryArray::try_new(array)?, &area)?;
+        let answers = evaluate_rows(setting, std::slice::from_ref(array), |arrays| {
+            Ok(against_area(kind, &GeometryArray::try_new(&arrays[0])?, &area)?)
+        })?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
 }
@@ -142,20 +152,40 @@ impl ScalarUDFImpl for PredicateFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
+        let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
         match args.args.as_slice() {
-            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => self.invoke_pair(left, right),
+            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
+                self.invoke_pair(left, right, setting)
+            }
             [ColumnarValue::Array(array), ColumnarValue::Scalar(constant)] => {
-                self.invoke_constant(self.kind, array, constant)
+                self.invoke_constant(self.kind, array, constant, setting)
             }
             [ColumnarValue::Scalar(constant), ColumnarValue::Array(array)] => {
-                self.invoke_constant(self.kind.flipped(), array, constant)
+                self.invoke_constant(self.kind.flipped(), array, constant, setting)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
-                let (left, right) = (GeometryArray::try_new(left)?, GeometryArray::try_new(right)?);
-                Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right)?)))
+                let pair = [Arc::clone(left), Arc::clone(right)];
+                let answers = evaluate_rows(setting, &pair, |arrays| {
+                    let (left, right) =
+                        (GeometryArray::try_new(&arrays[0])?, GeometryArray::try_new(&arrays[1])?);
+                    Ok(pairwise(self.kind, &left, &right)?)
+                })?;
+                Ok(ColumnarValue::Array(Arc::new(answers)))
             }
             other => plan_err!("{} got {} arguments, expected 2", self.name(), other.len()),
         }
+    }
+}
+
+/// The area of a constant while a query runs. Malformed constants of the query's text do not come so far, but
+/// columns that are constant in a file do.
+pub(super) fn constant_or_null(
+    setting: OnInvalidGeometry,
+    area: impl FnOnce() -> Result<Option<Arc<Area>>>,
+) -> Result<Option<Arc<Area>>> {
+    match area() {
+        Err(_) if setting == OnInvalidGeometry::NoMatch => Ok(None),
+        area => area,
     }
 }
 
@@ -163,88 +193,4 @@ pub(super) fn not_a_geometry<T>(function: &str, argument: usize, found: &DataTyp
     plan_err!(
         "{function}: argument {argument} is {found}, expected a geometry: WKT text, WKB binary or st_point(lon, lat)"
     )
-}
-
-/// `row kind area` for each row; null where the row is.
-fn against_area(kind: PredicateKind, rows: &GeometryArray, area: &Area) -> Result<BooleanArray, OdpError> {
-    if let GeometryArray::Points { x, y, nulls } = rows {
-        let (x, y) = (x.values(), y.values());
-        let mut previous: Option<(u64, u64, bool)> = None;
-        let answers = BooleanBuffer::collect_bool(x.len(), |row| {
-            let bits = (x[row].to_bits(), y[row].to_bits());
-            match previous {
-                Some((last_x, last_y, answer)) if (last_x, last_y) == bits => answer,
-                _ => {
-                    let answer = area.relate_point(kind, x[row], y[row]);
-                    previous = Some((bits.0, bits.1, answer));
-                    answer
-                }
-            }
-        });
-        return Ok(BooleanArray::new(answers, nulls.clone()));
-    }
-    let mut answers = BooleanBuilder::with_capacity(rows.len());
-    let mut previous: Option<(GeometryValue<'_>, bool)> = None;
-    for row in 0..rows.len() {
-        let Some(value) = rows.value(row) else {
-            answers.append_null();
-            continue;
-        };
-        let answer = match previous {
-            Some((last, answer)) if last.same(&value) => answer,
-            _ => relate_value(kind, value, area, row)?,
-        };
-        previous = Some((value, answer));
-        answers.append_value(answer);
-    }
-    Ok(answers.finish())
-}
-
-fn relate_value(
-    kind: PredicateKind,
-    value: GeometryValue<'_>,
-    area: &Area,
-    row: usize,
-) -> Result<bool, OdpError> {
-    match value.as_plain_point() {
-        Some((x, y)) => Ok(area.relate_point(kind, x, y)),
-        None => {
-            value.parse().and_then(|geometry| area.relate(kind, &geometry)).map_err(|error| error.in_row(row))
-        }
-    }
-}
-
-/// `left kind right` for each row; null where either is. Prepares whichever side repeats.
-fn pairwise(
-    kind: PredicateKind,
-    left: &GeometryArray,
-    right: &GeometryArray,
-) -> Result<BooleanArray, OdpError> {
-    let mut answers = BooleanBuilder::with_capacity(left.len());
-    let prepare = |value: GeometryValue<'_>, row: usize| {
-        value.parse().and_then(Area::try_new).map_err(|error| error.in_row(row))
-    };
-    let mut prepared: Option<(bool, GeometryValue<'_>, Area)> = None;
-    let mut last_left: Option<GeometryValue<'_>> = None;
-    for row in 0..left.len().min(right.len()) {
-        let (Some(a), Some(b)) = (left.value(row), right.value(row)) else {
-            answers.append_null();
-            continue;
-        };
-        let fits = |on_left: bool, value: &GeometryValue<'_>| value.same(if on_left { &a } else { &b });
-        let area = match prepared.take() {
-            Some((on_left, value, area)) if fits(on_left, &value) => (on_left, value, area),
-            _ if last_left.is_some_and(|last| last.same(&a)) => (true, a, prepare(a, row)?),
-            _ => (false, b, prepare(b, row)?),
-        };
-        let answer = if area.0 {
-            relate_value(kind.flipped(), b, &area.2, row)?
-        } else {
-            relate_value(kind, a, &area.2, row)?
-        };
-        answers.append_value(answer);
-        prepared = Some(area);
-        last_left = Some(a);
-    }
-    Ok(answers.finish())
 }

@@ -1,51 +1,146 @@
-//! What a scan can prune by: a spatial predicate between a column and a constant area.
+//! What a scan can prune by: spatial predicates between columns and constant areas, under AND, OR and NOT.
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, TryCastExpr, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NotExpr, TryCastExpr};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
-use crate::geo::area::{Area, BoxRelation};
-use crate::geo::bounding_box::BoundingBox;
+use crate::geo::area::Area;
+use crate::geo::extent::{Extent, ExtentFacts, Outcomes};
 use crate::geo::functions::{FunctionKind, GeometryFunction};
 use crate::geo::predicate::PredicateKind;
 use crate::geo::predicate_function::PredicateFunction;
 
+/// A column, or a field of a struct column: names from the outside in.
+pub(crate) type FieldPath = Arc<[String]>;
+
+/// A filter with a spatial predicate in it.
+#[derive(Debug, Clone)]
+pub(crate) struct SpatialConjunct {
+    /// The whole filter.
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    /// Its spatial predicates, with a known target.
+    pub(crate) predicates: Vec<SpatialPredicate>,
+    logic: Logic,
+}
+
+/// How the predicates of a filter go together.
+#[derive(Debug, Clone)]
+enum Logic {
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
+    /// The predicate at this position.
+    Predicate(usize),
+    /// Something else.
+    Opaque,
+}
+
 /// `target kind area`, found in a filter.
 #[derive(Debug, Clone)]
-pub(crate) struct SpatialFilter {
+pub(crate) struct SpatialPredicate {
     /// The geometry in each row.
     pub(crate) target: SpatialTarget,
     /// The constant.
-    pub(crate) area: Arc<Area>,
+    area: Arc<Area>,
     /// The predicate, with the row's geometry on its left.
-    pub(crate) kind: PredicateKind,
+    kind: PredicateKind,
 }
 
 /// Where the geometry of a row comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SpatialTarget {
-    /// `st_point(lon, lat)`.
-    LonLat {
-        /// Longitude, Float64.
-        lon: Arc<dyn PhysicalExpr>,
-        /// Latitude, Float64.
-        lat: Arc<dyn PhysicalExpr>,
+    /// `st_point(lon, lat)` of two columns.
+    Point {
+        /// Longitude.
+        lon: FieldPath,
+        /// Latitude.
+        lat: FieldPath,
     },
-    /// A column of WKB, WKT or structs of x and y.
-    Column {
-        /// The column's name.
-        name: String,
+    /// A column of geometries.
+    Geometry {
+        /// The column.
+        path: FieldPath,
     },
 }
 
-impl SpatialFilter {
-    /// Finds one of this crate's predicates between a column and a non-null constant, in either order.
-    ///
-    /// `None` for `st_disjoint`, whose rows lie outside the area, and for anything else.
+impl SpatialConjunct {
+    /// `None` for a filter without a spatial predicate between a column and a non-null constant.
     pub(crate) fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+        let mut predicates = vec![];
+        let logic = Logic::from_physical(expr, &mut predicates);
+        (!predicates.is_empty()).then(|| Self { expr: Arc::clone(expr), predicates, logic })
+    }
+
+    /// The values that the filter may have in rows of which `facts_of` tells, for the target of each predicate.
+    pub(crate) fn outcomes(&self, facts_of: impl Fn(&SpatialTarget) -> ExtentFacts) -> Outcomes {
+        let known: Vec<Outcomes> = self
+            .predicates
+            .iter()
+            .map(|predicate| predicate.outcomes(&facts_of(&predicate.target)))
+            .collect();
+        self.logic.outcomes(&known)
+    }
+}
+
+impl Logic {
+    fn from_physical(expr: &Arc<dyn PhysicalExpr>, predicates: &mut Vec<SpatialPredicate>) -> Self {
+        if let Some(binary) = expr.downcast_ref::<BinaryExpr>()
+            && let operator @ (Operator::And | Operator::Or) = binary.op()
+        {
+            let mut parts = vec![];
+            flatten(expr, *operator, &mut parts);
+            let parts = parts.into_iter().map(|part| Self::from_physical(part, predicates)).collect();
+            return if *operator == Operator::And { Self::And(parts) } else { Self::Or(parts) };
+        }
+        if let Some(not) = expr.downcast_ref::<NotExpr>() {
+            return Self::Not(Box::new(Self::from_physical(not.arg(), predicates)));
+        }
+        match SpatialPredicate::try_from_physical(expr) {
+            Some(predicate) => {
+                predicates.push(predicate);
+                Self::Predicate(predicates.len() - 1)
+            }
+            None => Self::Opaque,
+        }
+    }
+
+    fn outcomes(&self, known: &[Outcomes]) -> Outcomes {
+        match self {
+            Self::And(parts) => {
+                parts.iter().map(|part| part.outcomes(known)).fold(Outcomes::TRUE, Outcomes::and)
+            }
+            Self::Or(parts) => {
+                parts.iter().map(|part| part.outcomes(known)).fold(Outcomes::FALSE, Outcomes::or)
+            }
+            Self::Not(part) => !part.outcomes(known),
+            Self::Predicate(index) => known[*index],
+            Self::Opaque => Outcomes::ANY,
+        }
+    }
+}
+
+/// The operands of a chain of one operator, in order. Chains lean to the left; that side takes no stack.
+fn flatten<'a>(
+    mut expr: &'a Arc<dyn PhysicalExpr>,
+    operator: Operator,
+    parts: &mut Vec<&'a Arc<dyn PhysicalExpr>>,
+) {
+    let mut right_sides = vec![];
+    while let Some(binary) = expr.downcast_ref::<BinaryExpr>().filter(|binary| *binary.op() == operator) {
+        right_sides.push(binary.right());
+        expr = binary.left();
+    }
+    parts.push(expr);
+    parts.extend(right_sides.into_iter().rev());
+}
+
+impl SpatialPredicate {
+    /// Finds one of this crate's predicates between a column and a non-null constant, in either order.
+    fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
         let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
         let predicate = function.fun().inner().downcast_ref::<PredicateFunction>()?;
         let [left, right] = function.args() else { return None };
@@ -54,58 +149,35 @@ impl SpatialFilter {
             (Some(constant), None) => (right, constant, predicate.kind().flipped()),
             _ => return None,
         };
-        if kind == PredicateKind::Disjoint {
-            return None;
-        }
         let area = predicate.constant_area(&constant).ok().flatten()?;
         Some(Self { target: SpatialTarget::try_from_physical(target)?, area, kind })
     }
 
-    /// Bounds on longitude and latitude that hold wherever the predicate is true.
-    ///
-    /// Empty for geometry columns, and for coordinates that are computed. Where data may write a longitude of
-    /// the area in several ways, its bounds are one OR of ranges. An empty area gives `false`.
-    pub(crate) fn box_conjuncts(&self) -> Vec<Arc<dyn PhysicalExpr>> {
-        let Some(bounds) = self.area.bounding_box() else { return vec![lit(false)] };
-        let SpatialTarget::LonLat { lon, lat } = &self.target else { return vec![] };
-        let mut conjuncts = vec![];
-        if is_column(lat) {
-            conjuncts.extend(range(lat, bounds.ymin, bounds.ymax));
-        }
-        if is_column(lon) {
-            let ranges = self.area.longitude_ranges();
-            match ranges.as_slice() {
-                [(xmin, xmax)] => conjuncts.extend(range(lon, *xmin, *xmax)),
-                _ => conjuncts.extend(
-                    ranges
-                        .iter()
-                        .map(|(xmin, xmax)| {
-                            let [low, high] = range(lon, *xmin, *xmax);
-                            binary(low, Operator::And, high)
-                        })
-                        .reduce(|left, right| binary(left, Operator::Or, right)),
-                ),
-            }
-        }
-        conjuncts
-    }
-
-    /// What the predicate gives for all rows whose geometries lie in `extent`.
-    ///
-    /// `Outside`: true for none. `Inside`: true for all that are not null and not empty. Conservative.
-    pub(crate) fn relate(&self, extent: &BoundingBox) -> BoxRelation {
-        match self.area.relate_box(extent) {
-            // To lie in the area's interior says nothing of holding it.
-            BoxRelation::Inside if self.kind.left_holds_right() => BoxRelation::Boundary,
-            relation => relation,
-        }
+    /// What the predicate can give in rows of which `facts` tells. Conservative.
+    fn outcomes(&self, facts: &ExtentFacts) -> Outcomes {
+        let of_points = match &facts.extent {
+            Extent::Unknown => Outcomes::TRUE | Outcomes::FALSE,
+            Extent::Nowhere => Outcomes::NONE,
+            Extent::Within(extent) => match self.kind.of_extent(self.area.relate_box(extent)) {
+                Some(answer) => Outcomes::only(answer),
+                None => Outcomes::TRUE | Outcomes::FALSE,
+            },
+        };
+        let when_empty = match self.area.bounding_box() {
+            Some(_) => self.kind.when_apart(),
+            None => self.kind.when_both_empty(),
+        };
+        let of_empty =
+            if facts.may_be_empty { Outcomes::only(when_empty) } else { Outcomes::NONE };
+        let of_null = if facts.may_be_null { Outcomes::NULL } else { Outcomes::NONE };
+        of_points | of_empty | of_null
     }
 }
 
 impl SpatialTarget {
     fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
-        if let Some(column) = expr.downcast_ref::<Column>() {
-            return Some(Self::Column { name: column.name().to_owned() });
+        if let Some(path) = field_path(expr) {
+            return Some(Self::Geometry { path });
         }
         if let Some(inner) = cast_argument(expr) {
             return Self::try_from_physical(inner);
@@ -114,7 +186,7 @@ impl SpatialTarget {
         let kind = function.fun().inner().downcast_ref::<GeometryFunction>()?.kind();
         match (kind, function.args()) {
             (FunctionKind::Point, [lon, lat]) => {
-                Some(Self::LonLat { lon: Arc::clone(lon), lat: Arc::clone(lat) })
+                Some(Self::Point { lon: coordinate_path(lon)?, lat: coordinate_path(lat)? })
             }
             (FunctionKind::FromText | FunctionKind::FromWkb | FunctionKind::AsText, [inner]) => {
                 Self::try_from_physical(inner)
@@ -122,6 +194,38 @@ impl SpatialTarget {
             _ => None,
         }
     }
+}
+
+/// A column, possibly cast to Float64: that keeps the order of numbers.
+fn coordinate_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) if *cast.cast_type() == DataType::Float64 => coordinate_path(cast.expr()),
+        Some(_) => None,
+        None => field_path(expr),
+    }
+}
+
+/// A column, or a field of one by DataFusion's `get_field`.
+pub(crate) fn field_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
+    fn collect(expr: &Arc<dyn PhysicalExpr>, path: &mut Vec<String>) -> Option<()> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            path.push(column.name().to_owned());
+            return Some(());
+        }
+        let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
+        if function.fun().name() != "get_field" {
+            return None;
+        }
+        let (base, names) = function.args().split_first()?;
+        collect(base, path)?;
+        for name in names {
+            path.push(name.downcast_ref::<Literal>()?.value().try_as_str()??.to_owned());
+        }
+        Some(())
+    }
+    let mut path = vec![];
+    collect(expr, &mut path)?;
+    Some(path.into())
 }
 
 /// The geometry of a constant expression, as a value that a predicate takes.
@@ -148,65 +252,41 @@ fn cast_argument(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>>
     }
 }
 
-/// Whether the expression is a column, possibly cast.
-fn is_column(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    expr.is::<Column>() || cast_argument(expr).is_some_and(is_column)
-}
-
-fn range(value: &Arc<dyn PhysicalExpr>, low: f64, high: f64) -> [Arc<dyn PhysicalExpr>; 2] {
-    // Arrow orders -0 before 0, so a bound of zero is written as the zero that lets both through.
-    let low = if low == 0.0 { -0.0 } else { low };
-    let high = if high == 0.0 { 0.0 } else { high };
-    [
-        binary(Arc::clone(value), Operator::GtEq, lit(low)),
-        binary(Arc::clone(value), Operator::LtEq, lit(high)),
-    ]
-}
-
-fn binary(
-    left: Arc<dyn PhysicalExpr>,
-    operator: Operator,
-    right: Arc<dyn PhysicalExpr>,
-) -> Arc<dyn PhysicalExpr> {
-    Arc::new(BinaryExpr::new(left, operator, right))
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch};
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::arrow::datatypes::{Field, Fields, Schema};
     use datafusion::common::ToDFSchema;
     use datafusion::prelude::SessionContext;
-    use rand::rngs::StdRng;
-    use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::geo::BoundingBox;
     use crate::geo::functions::scalar_functions;
 
     const SQUARE: &str = "'POLYGON((1 2, 10 2, 10 9, 1 9, 1 2))'";
 
-    fn physical(sql: &str) -> Arc<dyn PhysicalExpr> {
+    fn find(sql: &str) -> Option<SpatialConjunct> {
         let ctx = SessionContext::new();
         for function in scalar_functions() {
             ctx.register_udf(function);
         }
+        let place = Fields::from(vec![
+            Field::new("lon", DataType::Float64, true),
+            Field::new("lat", DataType::Float64, true),
+        ]);
         let fields = vec![
             Field::new("lon", DataType::Float64, true),
             Field::new("lat", DataType::Float32, true),
             Field::new("wkb", DataType::Binary, true),
             Field::new("text", DataType::Utf8View, true),
+            Field::new("place", DataType::Struct(place), true),
         ];
         let schema = Schema::new(fields).to_dfschema().unwrap();
         let expr = ctx.parse_sql_expr(sql, &schema).unwrap();
-        ctx.create_physical_expr(expr, &schema).unwrap()
+        SpatialConjunct::try_from_physical(&ctx.create_physical_expr(expr, &schema).unwrap())
     }
 
-    fn find(sql: &str) -> Option<SpatialFilter> {
-        SpatialFilter::try_from_physical(&physical(sql))
-    }
-
-    fn conjuncts(sql: &str) -> Vec<String> {
-        find(sql).unwrap().box_conjuncts().iter().map(ToString::to_string).collect()
+    fn path(names: &[&str]) -> FieldPath {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[test]
@@ -217,101 +297,83 @@ mod tests {
             (format!("st_contains({SQUARE}, wkb)"), PredicateKind::Within),
             (format!("st_contains(wkb, {SQUARE})"), PredicateKind::Contains),
             (format!("st_covers({SQUARE}, CAST(wkb AS BYTEA))"), PredicateKind::CoveredBy),
+            (format!("st_disjoint(wkb, {SQUARE})"), PredicateKind::Disjoint),
         ] {
-            let filter = find(&sql).unwrap_or_else(|| panic!("{sql}"));
-            assert_eq!(filter.kind, kind, "{sql}");
-            let SpatialTarget::Column { name } = &filter.target else { panic!("{sql}") };
-            assert_eq!(name, "wkb");
-            assert!(filter.box_conjuncts().is_empty());
+            let found = find(&sql).unwrap_or_else(|| panic!("{sql}"));
+            assert_eq!(found.predicates[0].kind, kind, "{sql}");
+            assert_eq!(found.predicates[0].target, SpatialTarget::Geometry { path: path(&["wkb"]) });
         }
-        let filter =
-            find(&format!("st_intersects({SQUARE}, st_geomfromtext(CAST(text AS VARCHAR)))")).unwrap();
-        assert!(matches!(filter.target, SpatialTarget::Column { .. }));
-        assert!(matches!(
-            find(&format!("st_within(st_point(lon, lat), {SQUARE})")).unwrap().target,
-            SpatialTarget::LonLat { .. }
-        ));
+        for (sql, target) in [
+            (
+                format!("st_intersects({SQUARE}, st_geomfromtext(CAST(text AS VARCHAR)))"),
+                SpatialTarget::Geometry { path: path(&["text"]) },
+            ),
+            (
+                format!("st_within(st_point(lon, lat), {SQUARE})"),
+                SpatialTarget::Point { lon: path(&["lon"]), lat: path(&["lat"]) },
+            ),
+            (
+                format!("st_within(st_point(place.lon, place['lat']), {SQUARE})"),
+                SpatialTarget::Point { lon: path(&["place", "lon"]), lat: path(&["place", "lat"]) },
+            ),
+            (format!("st_within(place, {SQUARE})"), SpatialTarget::Geometry { path: path(&["place"]) }),
+        ] {
+            assert_eq!(find(&sql).unwrap().predicates[0].target, target, "{sql}");
+        }
+        let mixed = find(&format!("lon > 3 OR NOT (st_within(wkb, {SQUARE}) AND st_within(text, {SQUARE}))"));
+        assert_eq!(mixed.unwrap().predicates.len(), 2);
     }
 
     #[test]
     fn anything_else_is_not_found() {
         for sql in [
-            format!("st_disjoint(wkb, {SQUARE})"),
             "st_within(wkb, text)".to_owned(),
             format!("st_within('POINT(1 2)', {SQUARE})"),
-            format!("NOT st_within(wkb, {SQUARE})"),
             "st_within(wkb, NULL)".to_owned(),
             "lon > 3".to_owned(),
+            format!("st_within(st_point(lon + 1, lat), {SQUARE})"),
+            format!("st_within(st_point(CAST(lon AS INT), lat), {SQUARE})"),
         ] {
             assert!(find(&sql).is_none(), "{sql}");
         }
     }
 
     #[test]
-    fn conjuncts_bound_both_columns() {
-        assert_eq!(
-            conjuncts(&format!("st_within(st_point(lon, lat), {SQUARE})")),
-            ["CAST(lat@1 AS Float64) >= 2", "CAST(lat@1 AS Float64) <= 9", "lon@0 >= 1", "lon@0 <= 10"]
-        );
-        // Where longitudes may be written in two ways, both are kept.
-        let wrapped = conjuncts("st_within(st_point(lon, lat), 'POLYGON((170 0,190 0,190 5,170 5,170 0))')");
-        assert_eq!(wrapped.len(), 3);
-        assert!(wrapped[0].ends_with(">= -0") && wrapped[2].contains(" OR "), "{wrapped:?}");
-        // A computed longitude has no bounds.
-        assert_eq!(conjuncts(&format!("st_within(st_point(lon + 1, lat), {SQUARE})")).len(), 2);
-        assert_eq!(conjuncts("st_within(st_point(lon, lat), 'POLYGON EMPTY')"), ["false"]);
-    }
-
-    #[test]
-    fn conjuncts_hold_wherever_the_predicate_does() {
-        let mut random = StdRng::seed_from_u64(17);
-        let mut matches = 0;
-        for case in 0..60 {
-            let low = [0.0, -180.0, 170.0, -10.0, random.random_range(-200.0..300.0)][case % 5];
-            let high = low + [20.0, 360.0, 10.0, 0.5, random.random_range(0.1..200.0)][case / 5 % 5];
-            let sql = format!(
-                "st_intersects(st_point(lon, lat), 'POLYGON(({low} 0,{high} 0,{high} 9,{low} 9,{low} 0))')"
-            );
-            let edges = [low, high, 0.0, -0.0, 180.0, -180.0, 360.0, f64::NAN, f64::INFINITY];
-            let lon: Vec<_> = (0..500)
-                .map(|row| match row % 3 {
-                    0 => edges[random.random_range(0..9)] + [0.0, 360.0, -360.0][random.random_range(0..3)],
-                    1 => edges[random.random_range(0..9)],
-                    _ => random.random_range(-400.0..400.0),
-                })
-                .collect();
-            let lat = (0..500).map(|row| [0.0, -0.0, 9.0, 5.0, -1.0][row % 5]).collect::<Vec<f32>>();
-            let batch = RecordBatch::try_from_iter([
-                ("lon", Arc::new(Float64Array::from(lon.clone())) as ArrayRef),
-                ("lat", Arc::new(Float32Array::from(lat))),
-            ])
-            .unwrap();
-            let evaluate = |expr: &Arc<dyn PhysicalExpr>| {
-                let array = expr.evaluate(&batch).unwrap().into_array(500).unwrap();
-                array.as_boolean().clone()
-            };
-            let predicate = evaluate(&physical(&sql));
-            for conjunct in find(&sql).unwrap().box_conjuncts() {
-                let kept = evaluate(&conjunct);
-                for (row, x) in lon.iter().enumerate().filter(|(row, _)| predicate.value(*row)) {
-                    matches += 1;
-                    assert!(kept.value(row), "{sql} at {x}: {conjunct}");
-                }
-            }
-        }
-        assert!(matches > 5_000, "{matches}");
-    }
-
-    #[test]
-    fn relation_of_an_extent_depends_on_the_predicate() {
+    fn outcomes_follow_predicate_and_logic() {
         let inside = BoundingBox { xmin: 3.0, ymin: 3.0, xmax: 4.0, ymax: 4.0 };
-        let outside = inside.shifted(20.0);
-        for (predicate, expected) in
-            [("st_within", BoxRelation::Inside), ("st_contains", BoxRelation::Boundary)]
-        {
-            let filter = find(&format!("{predicate}(wkb, {SQUARE})")).unwrap();
-            assert_eq!(filter.relate(&inside), expected);
-            assert_eq!(filter.relate(&outside), BoxRelation::Outside);
+        let facts = |extent: BoundingBox| ExtentFacts {
+            extent: Extent::Within(extent),
+            may_be_null: false,
+            may_be_empty: false,
+        };
+        let (inside, outside) = (facts(inside), facts(inside.shifted(20.0)));
+        let (yes, no, either) = (Outcomes::TRUE, Outcomes::FALSE, Outcomes::TRUE | Outcomes::FALSE);
+        for (sql, when_inside, when_outside) in [
+            ("st_within(wkb, $)", yes, no),
+            ("NOT st_within(wkb, $)", no, yes),
+            ("st_contains(wkb, $)", no, no),
+            ("st_disjoint(wkb, $)", no, yes),
+            ("st_within(wkb, $) AND lon > 2", Outcomes::ANY, no),
+            ("st_within(wkb, $) OR lon > 2", yes, Outcomes::ANY),
+            ("NOT (st_within(wkb, $) OR lon > 2)", no, Outcomes::ANY),
+            ("st_within(wkb, $) AND NOT st_intersects(wkb, $)", no, no),
+        ] {
+            let conjunct = find(&sql.replace('$', SQUARE)).unwrap();
+            assert_eq!(conjunct.outcomes(|_| inside), when_inside, "{sql}");
+            assert_eq!(conjunct.outcomes(|_| outside), when_outside, "{sql}");
+            assert_eq!(conjunct.outcomes(|_| ExtentFacts::NO_ROWS), Outcomes::NONE, "{sql}");
         }
+        let within = find(&format!("st_within(wkb, {SQUARE})")).unwrap();
+        let with_empty = ExtentFacts { may_be_empty: true, ..inside };
+        assert_eq!(within.outcomes(|_| with_empty), either);
+        let with_null = ExtentFacts { may_be_null: true, ..inside };
+        assert_eq!(within.outcomes(|_| with_null), Outcomes::TRUE | Outcomes::NULL);
+        assert!(!within.outcomes(|_| ExtentFacts::ALL_NULL).may_match());
+    }
+
+    #[test]
+    fn long_chains_take_no_stack() {
+        let terms: Vec<_> = (0..300).map(|_| format!("st_within(wkb, {SQUARE})")).collect();
+        assert_eq!(find(&terms.join(" OR ")).unwrap().predicates.len(), 300);
     }
 }

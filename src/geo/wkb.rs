@@ -1,12 +1,10 @@
 //! WKB (well-known binary): a reader that is safe on hostile input, and a writer.
 
-use geo::{
-    Coord, Geometry, GeometryCollection, LineString, MultiLineString, MultiPoint, MultiPolygon, Point,
-    Polygon,
-};
+use geo::{Coord, Geometry, Polygon};
 
 use crate::geo::geometry_error::GeometryError;
-use crate::geo::wkt::{check_ring, not_empty, rings};
+use crate::geo::sink::{Build, Measure, Outline, Parts, PathEnds, Sink};
+use crate::geo::wkt::rings;
 use crate::geo::{MAX_COORDINATE, MAX_DEPTH};
 
 const POINT: u32 = 1;
@@ -36,8 +34,25 @@ const LEAST_PART: usize = 9;
 /// # Source
 /// OGC 06-103r4, section 8 (<https://www.ogc.org/standard/sfa/>).
 pub(crate) fn parse_wkb(bytes: &[u8]) -> Result<Geometry<f64>, GeometryError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let geometry = reader.geometry(0, None)?;
+    read(bytes, &mut Build)
+}
+
+/// What [`parse_wkb`] would read, without building it and without allocation.
+///
+/// # Errors
+/// As [`parse_wkb`].
+pub(crate) fn wkb_outline(bytes: &[u8]) -> Result<Outline, GeometryError> {
+    if let Some((x, y)) = wkb_point(bytes) {
+        return Ok(Outline::Point(x, y));
+    }
+    let mut measure = Measure::new();
+    read(bytes, &mut measure)?;
+    Ok(measure.finish())
+}
+
+fn read<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<S::Geometry, GeometryError> {
+    let mut reader = Reader { bytes, at: 0, sink };
+    let geometry = reader.geometry(0)?;
     match bytes.len() - reader.at {
         0 => Ok(geometry),
         rest => Err(GeometryError::new(reader.at, format!("{rest} bytes after the end of the geometry"))),
@@ -59,9 +74,10 @@ pub(crate) fn wkb_point(bytes: &[u8]) -> Option<(f64, f64)> {
     (x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE).then_some((x, y))
 }
 
-struct Reader<'a> {
+struct Reader<'a, S> {
     bytes: &'a [u8],
     at: usize,
+    sink: &'a mut S,
 }
 
 /// How the numbers of one part are stored.
@@ -71,42 +87,32 @@ struct Layout {
     ordinates: usize,
 }
 
-impl Reader<'_> {
-    /// A geometry with its header, of type `wanted` where that is given.
-    fn geometry(&mut self, depth: usize, wanted: Option<u32>) -> Result<Geometry<f64>, GeometryError> {
+impl<S: Sink> Reader<'_, S> {
+    fn geometry(&mut self, depth: usize) -> Result<S::Geometry, GeometryError> {
         let start = self.at;
         let (kind, layout) = self.header()?;
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != kind) {
-            return Err(GeometryError::new(start, format!("part of type {kind}, expected type {wanted}")));
-        }
-        Ok(match kind {
-            POINT => match self.coordinate(layout, true)? {
-                Some(at) => Geometry::Point(Point(at)),
-                None => Geometry::MultiPoint(MultiPoint::new(vec![])),
-            },
-            LINE => {
-                let points = self.coordinates(layout)?;
-                if points.len() == 1 {
-                    return Err(GeometryError::new(start, "line of one point, expected at least 2"));
-                }
-                Geometry::LineString(LineString::new(points))
-            }
-            POLYGON => Geometry::Polygon(self.polygon(layout)?),
+        let parts = match kind {
+            POINT => Parts::Point(self.coordinate(layout, true)?),
+            LINE => Parts::Line(self.line(start, layout)?.0),
+            POLYGON => Parts::Polygon(self.polygon(layout)?.0),
             MULTI_POINT => {
-                Geometry::MultiPoint(MultiPoint::new(self.parts(layout, depth, POINT, |part| {
-                    if let Geometry::Point(point) = part { Some(point) } else { None }
-                })?))
+                let mut path = self.sink.path(0);
+                self.parts(layout, POINT, |reader, _, layout| {
+                    if let Some(at) = reader.coordinate(layout, true)? {
+                        reader.sink.push(&mut path, at);
+                    }
+                    Ok(None::<()>)
+                })?;
+                Parts::MultiPoint(path)
             }
-            MULTI_LINE => {
-                Geometry::MultiLineString(MultiLineString::new(self.parts(layout, depth, LINE, |part| {
-                    if let Geometry::LineString(line) = part { Some(line) } else { None }
-                })?))
-            }
-            MULTI_POLYGON => {
-                Geometry::MultiPolygon(MultiPolygon::new(self.parts(layout, depth, POLYGON, |part| {
-                    if let Geometry::Polygon(polygon) = part { Some(polygon) } else { None }
-                })?))
-            }
+            MULTI_LINE => Parts::MultiLine(self.parts(layout, LINE, |reader, start, layout| {
+                let (line, ends) = reader.line(start, layout)?;
+                Ok((!ends.is_empty()).then_some(line))
+            })?),
+            MULTI_POLYGON => Parts::MultiPolygon(self.parts(layout, POLYGON, |reader, _, layout| {
+                let (polygon, is_empty) = reader.polygon(layout)?;
+                Ok((!is_empty).then_some(polygon))
+            })?),
             COLLECTION if depth >= MAX_DEPTH => {
                 return Err(GeometryError::new(start, format!("more than {MAX_DEPTH} nested collections")));
             }
@@ -114,15 +120,16 @@ impl Reader<'_> {
                 let count = self.count(layout, LEAST_PART)?;
                 let mut parts = vec![];
                 for _ in 0..count {
-                    parts.extend(not_empty(self.geometry(depth + 1, None)?));
+                    parts.extend(Some(self.geometry(depth + 1)?).filter(|part| !S::is_empty(part)));
                 }
-                Geometry::GeometryCollection(GeometryCollection(parts))
+                Parts::Collection(parts)
             }
             other => {
                 let reason = format!("geometry type {other}, expected 1 (point) to 7 (collection)");
                 return Err(GeometryError::new(start, reason));
             }
-        })
+        };
+        Ok(self.sink.geometry(parts))
     }
 
     fn header(&mut self) -> Result<(u32, Layout), GeometryError> {
@@ -152,53 +159,96 @@ impl Reader<'_> {
         Ok((iso % 1000, Layout { little_endian, ordinates }))
     }
 
-    /// The parts of a multi-geometry that are not empty.
+    /// The parts of a multi-geometry that `part` keeps, each of type `kind`. It gets where a part starts.
     fn parts<T>(
         &mut self,
         layout: Layout,
-        depth: usize,
         kind: u32,
-        convert: impl Fn(Geometry<f64>) -> Option<T>,
+        mut part: impl FnMut(&mut Self, usize, Layout) -> Result<Option<T>, GeometryError>,
     ) -> Result<Vec<T>, GeometryError> {
         let count = self.count(layout, LEAST_PART)?;
         let mut parts = vec![];
         for _ in 0..count {
-            parts.extend(not_empty(self.geometry(depth + 1, Some(kind))?).and_then(&convert));
+            let start = self.at;
+            let (found, layout) = self.header()?;
+            if found != kind {
+                let reason = format!("part of type {found}, expected type {kind}");
+                return Err(GeometryError::new(start, reason));
+            }
+            parts.extend(part(self, start, layout)?);
         }
         Ok(parts)
     }
 
-    fn polygon(&mut self, layout: Layout) -> Result<Polygon<f64>, GeometryError> {
+    /// A line whose header starts at `start`; it may be empty.
+    fn line(&mut self, start: usize, layout: Layout) -> Result<(S::Path, PathEnds), GeometryError> {
+        let (path, ends) = self.coordinates(layout)?;
+        ends.check_line(start)?;
+        Ok((path, ends))
+    }
+
+    /// A polygon, and whether it is empty.
+    fn polygon(&mut self, layout: Layout) -> Result<(S::Polygon, bool), GeometryError> {
         let start = self.at;
         let count = self.count(layout, 4)?;
-        let mut shell = LineString::new(vec![]);
+        let mut shell = None;
         let mut holes = vec![];
         for index in 0..count {
             let ring_start = self.at;
-            let points = self.coordinates(layout)?;
-            if points.is_empty() {
+            let (path, ends) = self.coordinates(layout)?;
+            if ends.is_empty() {
                 continue;
             }
-            check_ring(ring_start, &points)?;
+            ends.check_ring(ring_start)?;
             if index == 0 {
-                shell = LineString::new(points);
+                shell = Some(path);
             } else {
-                holes.push(LineString::new(points));
+                holes.push(path);
             }
         }
-        if shell.0.is_empty() && !holes.is_empty() {
+        let is_empty = shell.is_none();
+        if is_empty && !holes.is_empty() {
             return Err(GeometryError::new(start, "hole in a polygon without a shell"));
         }
-        Ok(Polygon::new(shell, holes))
+        Ok((self.sink.polygon(shell, holes), is_empty))
     }
 
-    fn coordinates(&mut self, layout: Layout) -> Result<Vec<Coord<f64>>, GeometryError> {
+    fn coordinates(&mut self, layout: Layout) -> Result<(S::Path, PathEnds), GeometryError> {
         let count = self.count(layout, 8 * layout.ordinates)?;
-        let mut points = Vec::with_capacity(count);
+        let mut path = self.sink.path(count);
+        let mut ends = PathEnds::default();
         for _ in 0..count {
-            points.extend(self.coordinate(layout, false)?);
+            // Told from errors here, because a result with an error in it is passed through memory.
+            let at = match self.plain_coordinate(layout) {
+                Some(at) => at,
+                None => match self.coordinate(layout, false)? {
+                    Some(at) => at,
+                    None => continue,
+                },
+            };
+            ends.see(at);
+            self.sink.push(&mut path, at);
         }
-        Ok(points)
+        Ok((path, ends))
+    }
+
+    /// The next coordinate where it is complete and in range.
+    #[inline]
+    fn plain_coordinate(&mut self, layout: Layout) -> Option<Coord<f64>> {
+        let size = 8 * layout.ordinates;
+        let ordinates = self.bytes.get(self.at..self.at + size)?.first_chunk::<16>()?;
+        let (x, y) = ordinates.split_at(8);
+        let (x, y): ([u8; 8], [u8; 8]) = (x.try_into().ok()?, y.try_into().ok()?);
+        let (x, y) = if layout.little_endian {
+            (f64::from_le_bytes(x), f64::from_le_bytes(y))
+        } else {
+            (f64::from_be_bytes(x), f64::from_be_bytes(y))
+        };
+        if !(x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE) {
+            return None;
+        }
+        self.at += size;
+        Some(Coord { x, y })
     }
 
     /// `None` for NaN where `may_be_empty`.
@@ -385,7 +435,7 @@ mod tests {
 
     #[test]
     fn points_of_every_layout_are_read() {
-        let expected = Geometry::Point(Point::new(1.0, 2.0));
+        let expected = Geometry::Point(geo::Point::new(1.0, 2.0));
         for (order, code, ordinates) in [
             (1, 1, &[1.0, 2.0][..]),
             (0, 1, &[1.0, 2.0]),
@@ -407,7 +457,7 @@ mod tests {
         let nan = f64::NAN;
         assert_eq!(
             parse_wkb(&point(1, 1, &[nan, nan])).unwrap(),
-            Geometry::MultiPoint(MultiPoint::new(vec![]))
+            Geometry::MultiPoint(geo::MultiPoint::new(vec![]))
         );
         assert_eq!(wkb_point(&point(1, 1, &[nan, nan])), None);
         for bad in [[nan, 1.0], [1.0, f64::INFINITY], [1e101, 0.0]] {

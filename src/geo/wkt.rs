@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use geo::{
-    Coord, Geometry, GeometryCollection, LineString, MultiLineString, MultiPoint, MultiPolygon, Point,
-    Polygon,
-};
+use geo::{Coord, Geometry, LineString, Polygon};
 
+use crate::geo::decimal::{parse_decimal, parse_plain};
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::sink::{Build, Measure, Outline, Parts, PathEnds, Sink};
 use crate::geo::{MAX_COORDINATE, MAX_DEPTH};
 
 /// Reads one geometry: ISO or PostGIS style WKT, in any letter case, with an optional `SRID=n;` before it.
@@ -20,7 +19,21 @@ use crate::geo::{MAX_COORDINATE, MAX_DEPTH};
 /// # Source
 /// OGC 06-103r4, section 7 (<https://www.ogc.org/standard/sfa/>).
 pub(crate) fn parse_wkt(text: &str) -> Result<Geometry<f64>, GeometryError> {
-    let mut reader = Reader { text, at: 0 };
+    read(text, &mut Build)
+}
+
+/// What [`parse_wkt`] would read, without building it and without allocation.
+///
+/// # Errors
+/// As [`parse_wkt`].
+pub(crate) fn wkt_outline(text: &str) -> Result<Outline, GeometryError> {
+    let mut measure = Measure::new();
+    read(text, &mut measure)?;
+    Ok(measure.finish())
+}
+
+fn read<S: Sink>(text: &str, sink: &mut S) -> Result<S::Geometry, GeometryError> {
+    let mut reader = Reader { text, at: 0, sink };
     reader.skip_srid()?;
     let geometry = reader.geometry(0)?;
     reader.skip_space();
@@ -30,60 +43,94 @@ pub(crate) fn parse_wkt(text: &str) -> Result<Geometry<f64>, GeometryError> {
     Ok(geometry)
 }
 
-struct Reader<'a> {
+struct Reader<'a, S> {
     text: &'a str,
     at: usize,
+    sink: &'a mut S,
 }
 
 /// Ordinates per coordinate: known from a tag, or from the first coordinate.
 #[derive(Clone, Copy)]
 struct Dimensions(Option<usize>);
 
-impl Reader<'_> {
-    fn geometry(&mut self, depth: usize) -> Result<Geometry<f64>, GeometryError> {
+/// The types of geometry, in the order of their names in [`TYPES`].
+#[derive(Clone, Copy)]
+enum Type {
+    Point,
+    Line,
+    Polygon,
+    MultiPoint,
+    MultiLine,
+    MultiPolygon,
+    Collection,
+}
+
+const TYPES: [(&str, Type); 7] = [
+    ("POINT", Type::Point),
+    ("LINESTRING", Type::Line),
+    ("POLYGON", Type::Polygon),
+    ("MULTIPOINT", Type::MultiPoint),
+    ("MULTILINESTRING", Type::MultiLine),
+    ("MULTIPOLYGON", Type::MultiPolygon),
+    ("GEOMETRYCOLLECTION", Type::Collection),
+];
+
+impl<'a, S: Sink> Reader<'a, S> {
+    fn geometry(&mut self, depth: usize) -> Result<S::Geometry, GeometryError> {
         self.skip_space();
         let start = self.at;
-        let word = self.word().to_ascii_uppercase();
-        let (name, tag) = split_tag(&word);
-        let ordinates = match (tag, name.is_empty()) {
-            (_, true) => return Err(self.expected("a geometry type")),
-            (Some(ordinates), _) => Some(ordinates),
-            (None, _) => self.tag(),
+        let word = self.word();
+        if word.is_empty() {
+            return Err(self.expected("a geometry type"));
+        }
+        let found = split_tag(word);
+        // A tag that is not one is found to be wrong after the type.
+        let ordinates = match found {
+            Some((_, Some(ordinates))) => Some(ordinates),
+            _ => self.tag(),
+        };
+        let Some((kind, _)) = found else {
+            self.at = start;
+            return Err(self.expected(
+                "POINT, LINESTRING, POLYGON, MULTIPOINT, MULTILINESTRING, MULTIPOLYGON or GEOMETRYCOLLECTION",
+            ));
         };
         let mut dimensions = Dimensions(ordinates);
         let empty = self.empty();
-        Ok(match name {
-            "POINT" if empty => Geometry::MultiPoint(MultiPoint::new(vec![])),
-            "POINT" => Geometry::Point(self.parenthesised_point(&mut dimensions)?),
-            "LINESTRING" if empty => Geometry::LineString(LineString::new(vec![])),
-            "LINESTRING" => Geometry::LineString(self.line(&mut dimensions)?),
-            "POLYGON" if empty => Geometry::Polygon(Polygon::new(LineString::new(vec![]), vec![])),
-            "POLYGON" => match self.polygon(&mut dimensions)? {
-                Some(polygon) => Geometry::Polygon(polygon),
-                None => Geometry::Polygon(Polygon::new(LineString::new(vec![]), vec![])),
-            },
-            "MULTIPOINT" => Geometry::MultiPoint(MultiPoint::new(
-                self.parts(empty, |reader| reader.multi_point_member(&mut dimensions))?,
-            )),
-            "MULTILINESTRING" => Geometry::MultiLineString(MultiLineString::new(
+        let parts = match kind {
+            Type::Point if empty => Parts::Point(None),
+            Type::Point => Parts::Point(Some(self.parenthesised_point(&mut dimensions)?)),
+            Type::Line if empty => Parts::Line(self.sink.path(0)),
+            Type::Line => Parts::Line(self.line(&mut dimensions)?),
+            Type::Polygon if empty => Parts::Polygon(self.sink.polygon(None, vec![])),
+            Type::Polygon => Parts::Polygon(match self.polygon(&mut dimensions)? {
+                Some(polygon) => polygon,
+                None => self.sink.polygon(None, vec![]),
+            }),
+            Type::MultiPoint => {
+                let mut path = self.sink.path(0);
+                self.parts(empty, |reader| {
+                    if let Some(at) = reader.multi_point_member(&mut dimensions)? {
+                        reader.sink.push(&mut path, at);
+                    }
+                    Ok(None::<()>)
+                })?;
+                Parts::MultiPoint(path)
+            }
+            Type::MultiLine => Parts::MultiLine(
                 self.parts(empty, |reader| reader.unless_empty(|reader| reader.line(&mut dimensions)))?,
-            )),
-            "MULTIPOLYGON" => Geometry::MultiPolygon(MultiPolygon::new(self.parts(empty, |reader| {
+            ),
+            Type::MultiPolygon => Parts::MultiPolygon(self.parts(empty, |reader| {
                 Ok(reader.unless_empty(|reader| reader.polygon(&mut dimensions))?.flatten())
-            })?)),
-            "GEOMETRYCOLLECTION" if depth >= MAX_DEPTH => {
+            })?),
+            Type::Collection if depth >= MAX_DEPTH => {
                 return Err(GeometryError::new(start, format!("more than {MAX_DEPTH} nested collections")));
             }
-            "GEOMETRYCOLLECTION" => Geometry::GeometryCollection(GeometryCollection(
-                self.parts(empty, |reader| reader.geometry(depth + 1).map(not_empty))?,
-            )),
-            _ => {
-                self.at = start;
-                return Err(self.expected(
-                    "POINT, LINESTRING, POLYGON, MULTIPOINT, MULTILINESTRING, MULTIPOLYGON or GEOMETRYCOLLECTION",
-                ));
-            }
-        })
+            Type::Collection => Parts::Collection(self.parts(empty, |reader| {
+                Ok(Some(reader.geometry(depth + 1)?).filter(|part| !S::is_empty(part)))
+            })?),
+        };
+        Ok(self.sink.geometry(parts))
     }
 
     fn skip_srid(&mut self) -> Result<(), GeometryError> {
@@ -129,68 +176,73 @@ impl Reader<'_> {
     fn multi_point_member(
         &mut self,
         dimensions: &mut Dimensions,
-    ) -> Result<Option<Point<f64>>, GeometryError> {
+    ) -> Result<Option<Coord<f64>>, GeometryError> {
         if self.empty() {
             return Ok(None);
         }
         if self.peek() == Some(b'(') {
             return self.parenthesised_point(dimensions).map(Some);
         }
-        self.coordinate(dimensions).map(|at| Some(Point(at)))
+        self.coordinate(dimensions).map(Some)
     }
 
-    fn parenthesised_point(&mut self, dimensions: &mut Dimensions) -> Result<Point<f64>, GeometryError> {
+    fn parenthesised_point(&mut self, dimensions: &mut Dimensions) -> Result<Coord<f64>, GeometryError> {
         self.token(b'(', "'(' or EMPTY")?;
         let at = self.coordinate(dimensions)?;
         self.token(b')', "')'")?;
-        Ok(Point(at))
+        Ok(at)
     }
 
-    fn line(&mut self, dimensions: &mut Dimensions) -> Result<LineString<f64>, GeometryError> {
-        let (start, points) = self.coordinates(dimensions)?;
-        if points.len() < 2 {
-            return Err(GeometryError::new(start, "line of one point, expected at least 2"));
-        }
-        Ok(LineString::new(points))
+    fn line(&mut self, dimensions: &mut Dimensions) -> Result<S::Path, GeometryError> {
+        let (start, path, ends) = self.coordinates(dimensions)?;
+        ends.check_line(start)?;
+        Ok(path)
     }
 
     /// `None` if the shell is empty.
-    fn polygon(&mut self, dimensions: &mut Dimensions) -> Result<Option<Polygon<f64>>, GeometryError> {
+    fn polygon(&mut self, dimensions: &mut Dimensions) -> Result<Option<S::Polygon>, GeometryError> {
         self.skip_space();
         let start = self.at;
         let mut shell_is_empty = false;
-        let mut first = true;
-        let mut rings = self
-            .parts(false, |reader| {
-                let ring = reader.unless_empty(|reader| reader.ring(dimensions))?;
-                shell_is_empty |= first && ring.is_none();
-                first = false;
-                Ok(ring)
-            })?
-            .into_iter();
-        if shell_is_empty {
-            return match rings.next() {
-                Some(_) => Err(GeometryError::new(start, "hole in a polygon without a shell")),
-                None => Ok(None),
-            };
+        let mut shell = None;
+        let holes = self.parts(false, |reader| {
+            let is_shell = shell.is_none() && !shell_is_empty;
+            match reader.unless_empty(|reader| reader.ring(dimensions))? {
+                Some(ring) if is_shell => shell = Some(ring),
+                ring => {
+                    shell_is_empty |= is_shell;
+                    return Ok(ring);
+                }
+            }
+            Ok(None)
+        })?;
+        if shell_is_empty && !holes.is_empty() {
+            return Err(GeometryError::new(start, "hole in a polygon without a shell"));
         }
-        Ok(rings.next().map(|shell| Polygon::new(shell, rings.collect())))
+        Ok(shell.map(|shell| self.sink.polygon(Some(shell), holes)))
     }
 
-    fn ring(&mut self, dimensions: &mut Dimensions) -> Result<LineString<f64>, GeometryError> {
-        let (start, points) = self.coordinates(dimensions)?;
-        check_ring(start, &points)?;
-        Ok(LineString::new(points))
+    fn ring(&mut self, dimensions: &mut Dimensions) -> Result<S::Path, GeometryError> {
+        let (start, path, ends) = self.coordinates(dimensions)?;
+        ends.check_ring(start)?;
+        Ok(path)
     }
 
     fn coordinates(
         &mut self,
         dimensions: &mut Dimensions,
-    ) -> Result<(usize, Vec<Coord<f64>>), GeometryError> {
+    ) -> Result<(usize, S::Path, PathEnds), GeometryError> {
         self.skip_space();
         let start = self.at;
-        let points = self.parts(false, |reader| reader.coordinate(dimensions).map(Some))?;
-        Ok((start, points))
+        let mut path = self.sink.path(0);
+        let mut ends = PathEnds::default();
+        self.parts(false, |reader| {
+            let at = reader.coordinate(dimensions)?;
+            ends.see(at);
+            reader.sink.push(&mut path, at);
+            Ok(None::<()>)
+        })?;
+        Ok((start, path, ends))
     }
 
     fn coordinate(&mut self, dimensions: &mut Dimensions) -> Result<Coord<f64>, GeometryError> {
@@ -208,21 +260,28 @@ impl Reader<'_> {
         Ok(Coord { x, y })
     }
 
+    #[inline]
     fn number(&mut self) -> Result<f64, GeometryError> {
         self.skip_space();
-        let rest = self.rest();
-        let length = rest
-            .bytes()
-            .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'))
-            .count();
-        let next = rest.as_bytes().get(length);
-        let ends = next.is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b'(' | b')'));
-        match rest[..length].parse::<f64>() {
-            Ok(value) if ends && value.abs() <= MAX_COORDINATE => {
+        if let Some((value, length)) = parse_plain(&self.text.as_bytes()[self.at..])
+            && self.text.as_bytes().get(self.at + length).is_none_or(|byte| ends_number(*byte))
+        {
+            self.at += length;
+            return Ok(value);
+        }
+        self.any_number()
+    }
+
+    #[inline(never)]
+    fn any_number(&mut self) -> Result<f64, GeometryError> {
+        let (value, length) = parse_decimal(&self.text.as_bytes()[self.at..]);
+        let ends = self.text.as_bytes().get(self.at + length).is_none_or(|byte| ends_number(*byte));
+        match value {
+            Some(value) if ends && value.abs() <= MAX_COORDINATE => {
                 self.at += length;
                 Ok(value)
             }
-            Ok(_) if ends => Err(self.expected("a finite number up to 1e100")),
+            Some(_) if ends => Err(self.expected("a finite number up to 1e100")),
             _ => Err(self.expected("a number")),
         }
     }
@@ -231,9 +290,9 @@ impl Reader<'_> {
     fn tag(&mut self) -> Option<usize> {
         self.skip_space();
         let start = self.at;
-        let ordinates = match self.word().to_ascii_uppercase().as_str() {
-            "Z" | "M" => Some(3),
-            "ZM" => Some(4),
+        let ordinates = match self.word().as_bytes() {
+            [b'Z' | b'z' | b'M' | b'm'] => Some(3),
+            [b'Z' | b'z', b'M' | b'm'] => Some(4),
             _ => None,
         };
         if ordinates.is_none() {
@@ -272,9 +331,10 @@ impl Reader<'_> {
     }
 
     /// A run of letters, at most as long as matters.
-    fn word(&mut self) -> &str {
+    fn word(&mut self) -> &'a str {
         let text = self.text;
-        let length = text[self.at..].bytes().take(32).take_while(u8::is_ascii_alphabetic).count();
+        let length =
+            text.as_bytes()[self.at..].iter().take(32).take_while(|b| b.is_ascii_alphabetic()).count();
         let word = &text[self.at..self.at + length];
         self.at += length;
         word
@@ -282,14 +342,16 @@ impl Reader<'_> {
 
     fn peek(&mut self) -> Option<u8> {
         self.skip_space();
-        self.rest().bytes().next()
+        self.text.as_bytes().get(self.at).copied()
     }
 
     fn skip_space(&mut self) {
-        self.at += self.rest().bytes().take_while(u8::is_ascii_whitespace).count();
+        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
     }
 
-    fn rest(&self) -> &str {
+    fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
@@ -308,54 +370,23 @@ impl Reader<'_> {
     }
 }
 
-/// `POINTZM` as `POINT` and 4 ordinates.
-fn split_tag(word: &str) -> (&str, Option<usize>) {
-    const TYPES: [&str; 7] = [
-        "POINT",
-        "LINESTRING",
-        "POLYGON",
-        "MULTIPOINT",
-        "MULTILINESTRING",
-        "MULTIPOLYGON",
-        "GEOMETRYCOLLECTION",
-    ];
-    for (suffix, ordinates) in [("ZM", 4), ("Z", 3), ("M", 3)] {
-        if let Some(name) = word.strip_suffix(suffix).filter(|name| TYPES.contains(name)) {
-            return (name, Some(ordinates));
-        }
-    }
-    (word, None)
+/// Whether a number may end before this byte.
+fn ends_number(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b',' | b'(' | b')')
 }
 
-/// Checks that a ring which starts at byte `start` is closed and long enough.
-pub(super) fn check_ring(start: usize, points: &[Coord<f64>]) -> Result<(), GeometryError> {
-    if points.len() < 4 {
-        return Err(GeometryError::new(
-            start,
-            format!("ring of {} points, expected at least 4", points.len()),
-        ));
+/// `POINTZM` as a point of 4 ordinates; `None` if it is no type. Letters may be of either case.
+fn split_tag(word: &str) -> Option<(Type, Option<usize>)> {
+    let (name, kind) = TYPES
+        .iter()
+        .rev()
+        .find(|(name, _)| word.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))?;
+    match word.as_bytes()[name.len()..] {
+        [] => Some((*kind, None)),
+        [b'Z' | b'z' | b'M' | b'm'] => Some((*kind, Some(3))),
+        [b'Z' | b'z', b'M' | b'm'] => Some((*kind, Some(4))),
+        _ => None,
     }
-    if points.first() != points.last() {
-        return Err(GeometryError::new(
-            start,
-            "ring that is not closed, expected its last point to be its first",
-        ));
-    }
-    Ok(())
-}
-
-/// The geometry, unless it has no coordinates.
-pub(super) fn not_empty(geometry: Geometry<f64>) -> Option<Geometry<f64>> {
-    let empty = match &geometry {
-        Geometry::LineString(line) => line.0.is_empty(),
-        Geometry::Polygon(polygon) => polygon.exterior().0.is_empty(),
-        Geometry::MultiPoint(points) => points.0.is_empty(),
-        Geometry::MultiLineString(lines) => lines.0.is_empty(),
-        Geometry::MultiPolygon(polygons) => polygons.0.is_empty(),
-        Geometry::GeometryCollection(parts) => parts.0.is_empty(),
-        _ => false,
-    };
-    (!empty).then_some(geometry)
 }
 
 /// Writes a geometry so that reading it again gives the same numbers.

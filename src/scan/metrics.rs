@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
+
+use super::spatial::{Action, Interval};
 
 /// Batches skipped at planning, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub(crate) struct PruningSummary {
     pub(crate) by_extent: usize,
     /// Batches that the limit does not reach.
     pub(crate) by_limit: usize,
+    /// Of the others, where there is a spatial filter: batches of which every row matches it.
+    pub(crate) inside: usize,
+    /// Those of which some rows may match it.
+    pub(crate) boundary: usize,
     /// Rows in the skipped batches.
     pub(crate) rows: u64,
     /// Bytes in the files of the skipped batches, all columns.
@@ -43,6 +49,9 @@ impl Display for PruningSummary {
         if !shown.is_empty() {
             write!(f, ", skipped={{{}}}", shown.join(", "))?;
         }
+        if self.inside + self.boundary > 0 {
+            write!(f, ", area={{inside: {}, boundary: {}}}", self.inside, self.boundary)?;
+        }
         Ok(())
     }
 }
@@ -67,6 +76,8 @@ impl ScanMetrics {
             ("batches_pruned_statistics", pruning.by_statistics),
             ("batches_pruned_extent", pruning.by_extent),
             ("batches_pruned_limit", pruning.by_limit),
+            ("batches_inside_area", pruning.inside),
+            ("batches_at_boundary", pruning.boundary),
             ("rows_pruned_planning", usize::try_from(pruning.rows).unwrap_or(usize::MAX)),
             ("bytes_pruned_planning", usize::try_from(pruning.bytes).unwrap_or(usize::MAX)),
         ];
@@ -78,5 +89,64 @@ impl ScanMetrics {
             peak_open: MetricBuilder::new(metrics).global_gauge("peak_open_batches"),
             gate_lends: counter("gate_lends"),
         }
+    }
+}
+
+/// Counters of the spatial filters of a scan.
+#[derive(Debug, Clone)]
+pub(crate) struct SpatialMetrics {
+    /// Row groups of which no row was read.
+    pub(crate) row_groups_outside: Count,
+    /// Row groups of which every row matched without a test.
+    pub(crate) row_groups_inside: Count,
+    /// Row groups with rows that were tested.
+    pub(crate) row_groups_boundary: Count,
+    /// Runs of rows within row groups at the boundary, mostly a page each, that were skipped.
+    pub(crate) pages_outside: Count,
+    /// Such runs that matched without a test.
+    pub(crate) pages_inside: Count,
+    /// Such runs that were tested.
+    pub(crate) pages_boundary: Count,
+    /// Rows tested, each on its own.
+    pub(crate) rows_tested: Count,
+    /// Rows that the filters let through.
+    pub(crate) rows_matched: Count,
+    /// Time for deciding, reading of the geometry columns included.
+    pub(crate) time: Time,
+}
+
+impl SpatialMetrics {
+    pub(crate) fn register(metrics: &ExecutionPlanMetricsSet) -> Self {
+        let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
+        Self {
+            row_groups_outside: counter("area_row_groups_outside"),
+            row_groups_inside: counter("area_row_groups_inside"),
+            row_groups_boundary: counter("area_row_groups_boundary"),
+            pages_outside: counter("area_pages_outside"),
+            pages_inside: counter("area_pages_inside"),
+            pages_boundary: counter("area_pages_boundary"),
+            rows_tested: counter("area_rows_tested"),
+            rows_matched: counter("area_rows_matched"),
+            time: MetricBuilder::new(metrics).subset_time("area_time", 0),
+        }
+    }
+
+    /// Counts what was decided about a row group.
+    pub(super) fn note(&self, intervals: &[Interval]) {
+        let by_action = |action| intervals.iter().filter(move |interval| interval.action == action);
+        if let [whole] = intervals {
+            match whole.action {
+                Action::Skip => self.row_groups_outside.add(1),
+                Action::Keep => self.row_groups_inside.add(1),
+                Action::Test => self.row_groups_boundary.add(1),
+            }
+        } else {
+            self.row_groups_boundary.add(1);
+            self.pages_outside.add(by_action(Action::Skip).count());
+            self.pages_inside.add(by_action(Action::Keep).count());
+            self.pages_boundary.add(by_action(Action::Test).count());
+        }
+        let tested: u64 = by_action(Action::Test).map(Interval::len).sum();
+        self.rows_tested.add(usize::try_from(tested).unwrap_or(usize::MAX));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,11 +21,13 @@ use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
 use super::source::BatchRun;
+use super::spatial::{SpatialScan, open_spatial};
 use crate::error::OdpError;
 
 /// Opens batch runs one after the other, each once the gate admits it.
 pub(crate) struct GatedMorselizer {
     inner: Arc<dyn Morselizer>,
+    spatial: Option<Arc<SpatialScan>>,
     gate: Arc<Gate>,
     /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.
     ranks: Arc<[usize]>,
@@ -35,11 +38,12 @@ pub(crate) struct GatedMorselizer {
 impl GatedMorselizer {
     pub(crate) fn new(
         inner: Arc<dyn Morselizer>,
+        spatial: Option<Arc<SpatialScan>>,
         gate: Arc<Gate>,
         ranks: Arc<[usize]>,
         batches_opened: Count,
     ) -> Self {
-        Self { inner, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
+        Self { inner, spatial, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
     }
 }
 
@@ -56,6 +60,7 @@ impl Morselizer for GatedMorselizer {
         let rank = self.ranks.get(nth).copied().unwrap_or(0);
         Ok(Box::new(WaitingPlanner {
             inner: Arc::clone(&self.inner),
+            spatial: self.spatial.clone(),
             gate: Arc::clone(&self.gate),
             batches_opened: self.batches_opened.clone(),
             rank,
@@ -68,6 +73,7 @@ impl Morselizer for GatedMorselizer {
 #[derive(Debug)]
 struct WaitingPlanner {
     inner: Arc<dyn Morselizer>,
+    spatial: Option<Arc<SpatialScan>>,
     gate: Arc<Gate>,
     batches_opened: Count,
     rank: usize,
@@ -76,14 +82,40 @@ struct WaitingPlanner {
 
 impl MorselPlanner for WaitingPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        let Self { inner, gate, batches_opened, rank, file } = *self;
+        let Self { inner, spatial, gate, batches_opened, rank, file } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let permit = gate.acquire(rank).await;
-            batches_opened.add(file.extension::<BatchRun>().map_or(1, |run| run.0.len()));
+            let run = file.extension::<BatchRun>().map(|run| run.0.clone());
+            batches_opened.add(run.as_ref().map_or(1, Range::len));
             let held = Held::new(&file, permit);
+            if let (Some(scan), Some(batches)) = (spatial, run) {
+                return Ok(held.planner(Box::new(SpatialRun { scan, inner, file, batches })));
+            }
             let planner = held.guard(|| inner.plan_file(file))?;
             Ok(held.planner(planner))
         })))
+    }
+}
+
+/// A run of batches behind spatial filters, as one morsel.
+#[derive(Debug)]
+struct SpatialRun {
+    scan: Arc<SpatialScan>,
+    inner: Arc<dyn Morselizer>,
+    file: PartitionedFile,
+    batches: Range<usize>,
+}
+
+impl MorselPlanner for SpatialRun {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(Some(MorselPlan::new().with_morsels(vec![self])))
+    }
+}
+
+impl Morsel for SpatialRun {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { scan, inner, file, batches } = *self;
+        open_spatial(scan, inner, file, batches)
     }
 }
 

@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::pruning::KeptBatches;
 use super::reader::PinnedReaderFactory;
-use super::source::{OdpSource, ScanShape};
+use super::source::{BatchRun, OdpSource, ScanShape};
 use crate::dataset::DatasetSnapshot;
 use crate::options::OdpOptions;
 
@@ -48,7 +48,7 @@ pub(crate) fn plan_scan(
     let groups = indices
         .iter()
         .map(|&i| {
-            let file = snapshot.partitioned_file(i..i + 1);
+            let file = snapshot.partitioned_file(i..i + 1).with_extension(BatchRun(i..i + 1));
             FileGroup::new(vec![file]).with_statistics(snapshot.range_statistics(i..i + 1))
         })
         .collect::<Vec<_>>();
@@ -64,6 +64,8 @@ pub(crate) fn plan_scan(
             partition_limit,
             open_batch_limit: options.open_batch_limit(target_partitions),
             pushdown_filters: options.pushdown_filters || parquet_config(state).pushdown_filters,
+            pruning: options.pruning,
+            finite_coordinates: options.finite_coordinates,
         },
     );
     let config: FileScanConfig =

@@ -15,9 +15,9 @@ use datafusion_pruning::PruningPredicateBuilder;
 
 use super::metrics::PruningSummary;
 use super::nan_safety::hide_unsafe;
-use super::spatial::expand;
+use super::spatial::BatchFacts;
 use crate::dataset::DatasetSnapshot;
-use crate::geo::{BoxRelation, SpatialFilter, SpatialTarget};
+use crate::geo::{ExtentFacts, Outcomes, SpatialConjunct, SpatialTarget};
 
 /// The batches of a dataset that a scan reads.
 #[derive(Debug)]
@@ -55,45 +55,44 @@ impl<'a> BatchPruner<'a> {
     }
 
     /// Drops batches that no row of can make all of `predicates` true.
-    pub(crate) fn prune_predicates(&mut self, predicates: &[Arc<dyn PhysicalExpr>]) {
-        let spatial: Vec<SpatialFilter> = predicates
-            .iter()
-            .flat_map(|predicate| split_conjunction(predicate))
-            .filter_map(SpatialFilter::try_from_physical)
-            .collect();
-        let keep = self.keep_by_statistics(predicates).unwrap_or_else(|error| {
+    pub(crate) fn prune_predicates(&mut self, predicates: &[Arc<dyn PhysicalExpr>], is_finite: bool) {
+        let keep = self.keep_by(predicates).unwrap_or_else(|error| {
             log::debug!("batches are not pruned: {error}");
             vec![true; self.kept.len()]
         });
-        // Bounds of longitude and latitude columns are an extent, too.
-        let is_point_filter = spatial.iter().any(|f| matches!(f.target, SpatialTarget::LonLat { .. }));
-        let without_boxes = match is_point_filter {
-            true => self.keep_by(predicates).unwrap_or_else(|_| vec![true; self.kept.len()]),
-            false => keep.clone(),
-        };
-        self.summary.by_statistics += self.drop_where(|_, i| !without_boxes[i]);
-        self.summary.by_extent += self.drop_where(|_, i| !keep[i]);
-        for filter in &spatial {
-            self.prune_extents(filter);
+        self.summary.by_statistics += self.drop_where(|_, i| !keep[i]);
+        let conjuncts = predicates.iter().flat_map(|predicate| split_conjunction(predicate));
+        let spatial: Vec<SpatialConjunct> =
+            conjuncts.filter_map(SpatialConjunct::try_from_physical).collect();
+        if !spatial.is_empty() {
+            self.prune_extents(&spatial, is_finite);
         }
     }
 
-    fn prune_extents(&mut self, filter: &SpatialFilter) {
-        let SpatialTarget::Column { name } = &filter.target else { return };
+    fn prune_extents(&mut self, conjuncts: &[SpatialConjunct], is_finite: bool) {
         let snapshot = self.snapshot;
-        let Some(column) = snapshot.geometry_columns().iter().find(|column| column.name == *name) else {
-            return;
-        };
-        let is_outside = |i: usize| match &column.extents[i] {
-            Some(extent) => matches!(filter.relate(extent), BoxRelation::Outside),
-            None => false,
-        };
-        self.summary.by_extent += self.drop_where(|_, i| is_outside(i));
-    }
-
-    fn keep_by_statistics(&self, predicates: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<bool>> {
-        let expanded: Vec<_> = predicates.iter().flat_map(expand).collect();
-        self.keep_by(&expanded)
+        let mut targets: Vec<(&SpatialTarget, BatchFacts<'_>)> = vec![];
+        for predicate in conjuncts.iter().flat_map(|conjunct| &conjunct.predicates) {
+            if !targets.iter().any(|(known, _)| **known == predicate.target) {
+                targets.push((&predicate.target, BatchFacts::new(snapshot, &predicate.target, is_finite)));
+            }
+        }
+        let mut all_match = vec![false; self.kept.len()];
+        let mut may_match = vec![true; self.kept.len()];
+        for i in (0..self.kept.len()).filter(|&i| self.kept[i]) {
+            let facts: Vec<ExtentFacts> = targets.iter().map(|(_, facts)| facts.of(i)).collect();
+            let facts_of = |target: &SpatialTarget| {
+                let at = targets.iter().position(|(known, _)| *known == target);
+                at.map_or(ExtentFacts::UNKNOWN, |at| facts[at])
+            };
+            let mut outcomes = conjuncts.iter().map(|conjunct| conjunct.outcomes(facts_of));
+            let outcome = outcomes.by_ref().fold(Outcomes::TRUE, Outcomes::and);
+            (may_match[i], all_match[i]) = (outcome.may_match(), outcome.all_match());
+        }
+        self.summary.by_extent += self.drop_where(|_, i| !may_match[i]);
+        let inside = (0..self.kept.len()).filter(|&i| self.kept[i] && all_match[i]).count();
+        let kept = self.kept.iter().filter(|kept| **kept).count();
+        (self.summary.inside, self.summary.boundary) = (inside, kept - inside);
     }
 
     fn keep_by(&self, predicates: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<bool>> {

@@ -50,6 +50,21 @@ impl PinnedReaderFactory {
         Self { page_index: PageIndexPolicy::Optional, ..self }
     }
 
+    /// A reader of one file, that counts into `metrics`.
+    pub(super) fn reader(&self, file: &PartitionedFile, metrics: ParquetFileMetrics) -> PinnedReader {
+        PinnedReader {
+            metrics,
+            file: PinnedFile {
+                store: Arc::clone(&self.store),
+                object_meta: file.object_meta.clone(),
+                is_local: self.is_local,
+            },
+            cache: Arc::clone(&self.cache),
+            page_index: self.page_index,
+            footer_lock: self.footer_lock(&file.object_meta.location),
+        }
+    }
+
     fn footer_lock(&self, path: &Path) -> Arc<AsyncMutex<()>> {
         let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(footers.entry(path.clone()).or_default())
@@ -70,22 +85,13 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
         _metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> datafusion::common::Result<Box<dyn AsyncFileReader + Send>> {
-        let location = partitioned_file.object_meta.location.clone();
-        Ok(Box::new(PinnedReader {
-            metrics: ParquetFileMetrics::new(partition_index, location.as_ref(), metrics),
-            file: PinnedFile {
-                store: Arc::clone(&self.store),
-                object_meta: partitioned_file.object_meta,
-                is_local: self.is_local,
-            },
-            cache: Arc::clone(&self.cache),
-            page_index: self.page_index,
-            footer_lock: self.footer_lock(&location),
-        }))
+        let location = partitioned_file.object_meta.location.as_ref();
+        let metrics = ParquetFileMetrics::new(partition_index, location, metrics);
+        Ok(Box::new(self.reader(&partitioned_file, metrics)))
     }
 }
 
-struct PinnedReader {
+pub(super) struct PinnedReader {
     file: PinnedFile,
     cache: Arc<FileMetadataCache>,
     page_index: PageIndexPolicy,

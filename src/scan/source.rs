@@ -19,22 +19,26 @@ use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
-    split_conjunction,
+    conjunction_opt, split_conjunction,
 };
-use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
 use super::admission::Gate;
-use super::metrics::{PruningSummary, ScanMetrics};
+use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::GatedMorselizer;
 use super::nan_safety::hide_unsafe;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
-use super::spatial::expand;
+use super::spatial::{SpatialScan, TestColumns};
 use crate::dataset::DatasetSnapshot;
+use crate::geo::SpatialConjunct;
+
+/// Rows of a record batch where nobody asks for a number.
+const DEFAULT_BATCH_SIZE: usize = 8192;
 
 /// Reads kept batches of a snapshot through DataFusion's Parquet source.
 ///
@@ -44,6 +48,8 @@ use crate::dataset::DatasetSnapshot;
 pub(crate) struct OdpSource {
     inner: Arc<dyn FileSource>,
     scan: Arc<ScanShape>,
+    spatial: SpatialFilters,
+    batch_size: Option<usize>,
     /// Made by the first partition that opens; new with each change of the plan.
     gate: Arc<OnceLock<RankedGate>>,
 }
@@ -61,22 +67,44 @@ pub(crate) struct ScanShape {
     pub(crate) open_batch_limit: usize,
     /// Filters may be evaluated inside the decoder.
     pub(crate) pushdown_filters: bool,
+    /// Bounds and extents exclude rows.
+    pub(crate) pruning: bool,
+    /// Coordinates hold no NaN, and geometries are not empty.
+    pub(crate) finite_coordinates: bool,
 }
 
-/// The batches that a merged [`PartitionedFile`] reads; one without it reads one batch.
+/// The batches that a [`PartitionedFile`] reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchRun(pub(crate) Range<usize>);
+
+/// Filters with spatial predicates.
+#[derive(Debug, Clone, Default)]
+struct SpatialFilters {
+    /// In front of the inner source.
+    conjuncts: Vec<SpatialConjunct>,
+    /// They are evaluated here for every row; `false`: they only prune, and are evaluated elsewhere.
+    are_tested: bool,
+}
+
+impl SpatialFilters {
+    /// The filters that nobody else evaluates.
+    fn tested(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
+        self.conjuncts.iter().filter(|_| self.are_tested).map(|conjunct| &conjunct.expr)
+    }
+}
 
 struct RankedGate {
     gate: Arc<Gate>,
     /// For each partition the ranks of its runs, in their order; empty = first come, first served.
     ranks: Vec<Arc<[usize]>>,
     metrics: ScanMetrics,
+    spatial: SpatialMetrics,
 }
 
 impl OdpSource {
     pub(crate) fn new(inner: Arc<dyn FileSource>, scan: ScanShape) -> Self {
-        Self { inner, scan: Arc::new(scan), gate: Arc::default() }
+        let spatial = SpatialFilters::default();
+        Self { inner, scan: Arc::new(scan), spatial, batch_size: None, gate: Arc::default() }
     }
 
     pub(crate) fn scan(&self) -> &ScanShape {
@@ -85,7 +113,7 @@ impl OdpSource {
 
     /// This source over a rewritten inner one.
     fn around(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self { inner, scan: Arc::clone(&self.scan), gate: Arc::default() })
+        Arc::new(Self { inner, gate: Arc::default(), ..self.clone() })
     }
 
     /// Evaluating a filter inside the decoder saves decoding other columns for rows that do not match; where the
@@ -110,17 +138,55 @@ impl OdpSource {
         }
     }
 
-    /// The Parquet source to open; with page indexes if it has a filter to prune pages by.
-    fn with_page_indexes(&self) -> Arc<dyn FileSource> {
+    /// The readers to open; with page indexes if there is a filter to prune pages by.
+    fn readers(&self) -> PinnedReaderFactory {
+        let readers = self.scan.readers.clone();
         match self.inner.downcast_ref::<ParquetSource>() {
             Some(parquet)
-                if parquet.filter().is_some() && parquet.table_parquet_options().global.enable_page_index =>
+                if parquet.table_parquet_options().global.enable_page_index
+                    && (parquet.filter().is_some() || !self.spatial.conjuncts.is_empty()) =>
             {
-                let readers = self.scan.readers.clone().with_page_index();
-                Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers)))
+                readers.with_page_index()
             }
-            _ => Arc::clone(&self.inner),
+            _ => readers,
         }
+    }
+
+    /// The Parquet source to open.
+    fn with_readers(&self, readers: PinnedReaderFactory) -> Arc<dyn FileSource> {
+        match self.inner.downcast_ref::<ParquetSource>() {
+            Some(parquet) => Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers))),
+            None => Arc::clone(&self.inner),
+        }
+    }
+
+    /// The spatial filters of one partition; `None` without any.
+    fn spatial_scan(
+        &self,
+        readers: PinnedReaderFactory,
+        metrics: &SpatialMetrics,
+        partition: usize,
+    ) -> Result<Option<Arc<SpatialScan>>> {
+        let conjuncts = &self.spatial.conjuncts;
+        if conjuncts.is_empty() {
+            return Ok(None);
+        }
+        let columns = match self.spatial.are_tested {
+            true => Some(TestColumns::try_new(conjuncts, self.table_schema().table_schema())?),
+            false => None,
+        };
+        Ok(Some(Arc::new(SpatialScan {
+            conjuncts: conjuncts.as_slice().into(),
+            columns,
+            snapshot: Arc::clone(&self.scan.snapshot),
+            readers,
+            metrics: metrics.clone(),
+            execution_metrics: self.inner.metrics().clone(),
+            partition,
+            batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            is_finite: self.scan.finite_coordinates,
+            prunes: self.scan.pruning,
+        })))
     }
 
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
@@ -131,7 +197,8 @@ impl OdpSource {
                 Some(ranks) => (Gate::best_first(limit, config.file_groups.len(), metrics.clone()), ranks),
                 None => (Gate::new(limit, metrics.clone()), Vec::new()),
             };
-            RankedGate { gate: Arc::new(gate), ranks, metrics }
+            let spatial = SpatialMetrics::register(self.inner.metrics());
+            RankedGate { gate: Arc::new(gate), ranks, metrics, spatial }
         })
     }
 
@@ -251,11 +318,13 @@ impl FileSource for OdpSource {
                 .with_preserve_order(true)
                 .with_expr_adapter(base_config.expr_adapter_factory.clone())
                 .build();
+        let readers = self.readers();
+        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, partition)?;
         let inner =
-            Arc::from(self.with_page_indexes().create_morselizer(object_store, &config, partition)?);
+            Arc::from(self.with_readers(readers).create_morselizer(object_store, &config, partition)?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
-        Ok(Box::new(GatedMorselizer::new(inner, gate, ranks, opened)))
+        Ok(Box::new(GatedMorselizer::new(inner, spatial, gate, ranks, opened)))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -264,11 +333,13 @@ impl FileSource for OdpSource {
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         // Called when a partition opens: the gate stays.
-        Arc::new(Self { inner: self.inner.with_batch_size(batch_size), ..self.clone() })
+        let inner = self.inner.with_batch_size(batch_size);
+        Arc::new(Self { inner, batch_size: Some(batch_size), ..self.clone() })
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
-        self.inner.filter()
+        let all = self.inner.filter().into_iter().chain(self.spatial.tested().cloned());
+        conjunction_opt(all)
     }
 
     fn projection(&self) -> Option<&ProjectionExprs> {
@@ -291,6 +362,10 @@ impl FileSource for OdpSource {
             DisplayFormatType::TreeRender => {
                 writeln!(f, "{}", self.scan.summary)?;
             }
+        }
+        let tested: Vec<String> = self.spatial.tested().map(ToString::to_string).collect();
+        if !tested.is_empty() {
+            write!(f, ", area_filter={}", tested.join(" AND "))?;
         }
         self.inner.fmt_extra(t, f)
     }
@@ -343,26 +418,56 @@ impl FileSource for OdpSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        // The reader sees each filter's conjuncts, boxes of areas included, as one expression: its answer is then
-        // one per filter.
         let schema = self.table_schema().table_schema();
-        let expanded: Vec<Vec<_>> = filters.iter().map(expand).collect();
-        let lengths: Vec<usize> = expanded.iter().map(Vec::len).collect();
-        // What is safe to prune by depends on all conjuncts together, those pushed earlier included.
+        let mut spatial = self.spatial.clone();
+        let mut pushed = Vec::with_capacity(filters.len());
+        let mut others = vec![];
+        for filter in filters {
+            let conjunct = SpatialConjunct::try_from_physical(&filter);
+            match conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
+                Some(conjunct) => {
+                    spatial.conjuncts.push(conjunct);
+                    spatial.are_tested = self.scan.pushdown_filters;
+                    if spatial.are_tested {
+                        pushed.push(Some(PushedDown::Yes));
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            pushed.push(None);
+            others.push(filter);
+        }
+        // What is safe to prune by depends on all conjuncts together, those pushed earlier included. Each filter
+        // stays one expression: the reader's answer is then one per filter.
+        let lengths: Vec<usize> = others.iter().map(|filter| split_conjunction(filter).len()).collect();
         let earlier: Vec<_> = self.inner.filter().into_iter().collect();
         let earlier_len = earlier.iter().map(|e| split_conjunction(e).len()).sum();
-        let all: Vec<_> = earlier.into_iter().chain(expanded.into_iter().flatten()).collect();
+        let all: Vec<_> = earlier.into_iter().chain(others.iter().cloned()).collect();
         let mut safe = hide_unsafe(&all, schema).into_iter().skip(earlier_len);
         let rewritten: Vec<_> = lengths
             .into_iter()
             .map(|length| conjunction(safe.by_ref().take(length).collect::<Vec<_>>()))
             .collect();
-        let inner = self.with_row_filter_where_it_pays(&filters);
-        let pushed = inner.try_pushdown_filters(rewritten, config)?;
-        Ok(FilterPushdownPropagation {
-            filters: pushed.filters,
-            updated_node: pushed.updated_node.map(|inner| self.around(dynamic_filters_first(inner))),
-        })
+        let inner = match rewritten.is_empty() {
+            true => FilterPushdownPropagation::with_parent_pushdown_result(vec![])
+                .with_updated_node(Arc::clone(&self.inner)),
+            false => self.with_row_filter_where_it_pays(&others).try_pushdown_filters(rewritten, config)?,
+        };
+        let mut of_others = inner.filters.into_iter();
+        let filters = pushed
+            .into_iter()
+            .map(|known| known.or_else(|| of_others.next()).unwrap_or(PushedDown::No))
+            .collect();
+        let source = inner.updated_node.map(dynamic_filters_first);
+        let updated_node = match (source, spatial.conjuncts.len() > self.spatial.conjuncts.len()) {
+            (None, false) => None,
+            (source, _) => {
+                let inner = source.unwrap_or_else(|| Arc::clone(&self.inner));
+                Some(Arc::new(Self { inner, spatial, gate: Arc::default(), ..self.clone() }) as _)
+            }
+        };
+        Ok(FilterPushdownPropagation { filters, updated_node })
     }
 
     fn try_pushdown_sort(
@@ -416,6 +521,13 @@ impl FileSource for OdpSource {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.inner.apply_expressions(f)
+        let mut visited = self.inner.apply_expressions(f)?;
+        for expr in self.spatial.tested() {
+            if visited == TreeNodeRecursion::Stop {
+                break;
+            }
+            visited = f(expr)?;
+        }
+        Ok(visited)
     }
 }

@@ -267,8 +267,9 @@ impl TableProvider for OdpTableProvider {
         for predicate in &exact {
             pruner.prune_partitions(predicate)?;
         }
-        if OdpOptions::of(state.config_options()).pruning && !inexact.is_empty() {
-            pruner.prune_predicates(&inexact);
+        let options = OdpOptions::of(state.config_options());
+        if options.pruning && !inexact.is_empty() {
+            pruner.prune_predicates(&inexact, options.finite_coordinates);
         }
         let limit = limit.filter(|_| inexact.is_empty());
         if let Some(limit) = limit {

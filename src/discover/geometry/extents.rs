@@ -84,17 +84,17 @@ fn geospatial_statistics(column: &ColumnChunkMetaData) -> Option<BoundingBox> {
 
 /// The leaves of a GeoParquet 1.1 covering.
 #[derive(Debug)]
-struct CoveringLeaves {
+pub(super) struct CoveringLeaves {
     /// West, south, east, north.
-    edges: [usize; 4],
+    pub(super) edges: [usize; 4],
     /// No geometry's box crosses the antimeridian.
-    is_unwrapped: bool,
+    pub(super) is_unwrapped: bool,
     /// The file's box.
     file: Option<BoundingBox>,
 }
 
 impl CoveringLeaves {
-    fn find(leaves: &FileLeaves<'_>, geo: &GeoColumn, path: &str) -> Option<Self> {
+    pub(super) fn find(leaves: &FileLeaves<'_>, geo: &GeoColumn, path: &str) -> Option<Self> {
         let Covering { xmin, ymin, xmax, ymax } = geo.covering.as_ref()?;
         let leaf = |edge: &Vec<String>| {
             let found = leaves.find(edge).filter(|leaf| leaves.is_single(*leaf) && leaves.is_float(*leaf));
@@ -134,14 +134,14 @@ impl CoveringLeaves {
 
 /// Leaves with the coordinates of a GeoArrow column, at any depth of lists.
 #[derive(Debug)]
-struct CoordinateLeaves {
-    x: usize,
-    y: usize,
+pub(super) struct CoordinateLeaves {
+    pub(super) x: usize,
+    pub(super) y: usize,
 }
 
 impl CoordinateLeaves {
     /// `None` if there is not exactly one pair, or one right below the column.
-    fn find(leaves: &FileLeaves<'_>, name: &str) -> Option<Self> {
+    pub(super) fn find(leaves: &FileLeaves<'_>, name: &str) -> Option<Self> {
         let mut pairs: Vec<(usize, Self)> = Vec::new();
         let inside = |path: &[String]| path.len() > 1 && path[0] == name;
         for (x, path) in leaves.paths().filter(|(_, path)| inside(path)) {
@@ -173,14 +173,14 @@ impl CoordinateLeaves {
 
 /// Columns `g.x`, `g.y` and `g.q` beside column `g`: the centre of each geometry's box, and half of its longer side.
 #[derive(Debug)]
-struct SquareLeaves {
-    x: usize,
-    y: usize,
-    q: usize,
+pub(super) struct SquareLeaves {
+    pub(super) x: usize,
+    pub(super) y: usize,
+    pub(super) q: usize,
 }
 
 impl SquareLeaves {
-    fn find(leaves: &FileLeaves<'_>, name: &str) -> Option<Self> {
+    pub(super) fn find(leaves: &FileLeaves<'_>, name: &str) -> Option<Self> {
         let leaf = |suffix: &str| {
             leaves
                 .find(&[format!("{name}.{suffix}")])

@@ -1,6 +1,7 @@
 //! Which columns of a file hold geometries, and what the file says of them: GeoParquet metadata, Parquet's own
 //! geometry types, GeoArrow extension types, and the field metadata of ODP.
 
+mod bounding_leaves;
 mod duplicate_keys;
 mod extents;
 mod geo_metadata;
@@ -13,6 +14,7 @@ use parquet::basic::{EdgeInterpolationAlgorithm, LogicalType};
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::Value;
 
+pub(crate) use bounding_leaves::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use extents::GroupExtent;
 use geo_metadata::{GeoColumn, GeoCrs};
 pub(crate) use table_columns::{annotate, merge};

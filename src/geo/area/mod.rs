@@ -13,12 +13,13 @@ use crate::geo::bounding_box::BoundingBox;
 use crate::geo::box_tree::BoxTree;
 use crate::geo::chain::{Chain, ChainRole};
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::line_relation::relate_lines;
 use crate::geo::predicate::PredicateKind;
 
 /// Longitudes that are angles: both usual ranges, -180..180 and 0..360.
-const ANGLES: (f64, f64) = (-180.0, 360.0);
+pub(crate) const ANGLES: (f64, f64) = (-180.0, 360.0);
 /// Added to a longitude to find the same meridian.
-const TURNS: [f64; 3] = [0.0, 360.0, -360.0];
+pub(crate) const TURNS: [f64; 3] = [0.0, 360.0, -360.0];
 /// Added on both sides of shifted longitude bounds, because `x + 360` rounds.
 const SHIFT_TOLERANCE: f64 = 1e-9;
 
@@ -151,7 +152,7 @@ impl Area {
 
     /// Whether `kind` holds for `other` on the left and this area on the right.
     ///
-    /// Empty geometries share no point with anything. Exact, except that self-intersecting polygons get the
+    /// Empty geometries share no point with anything, and equal each other. Exact, except that self-intersecting polygons get the
     /// answer of `geo` where their edges touch those of the area.
     ///
     /// # Errors
@@ -163,33 +164,44 @@ impl Area {
         }
         let other_area = Self::try_new(other.clone())?;
         let (Some(bounds), Some(extent)) = (self.bounding_box, other_area.bounding_box) else {
-            return Ok(kind.when_apart());
+            let both_empty = self.bounding_box.is_none() && other_area.bounding_box.is_none();
+            return Ok(if both_empty { kind.when_both_empty() } else { kind.when_apart() });
         };
         let is_angle = ANGLES.0 <= extent.xmin && extent.xmax <= ANGLES.1;
-        for turn in TURNS {
-            if (turn != 0.0 && !is_angle) || !extent.shifted(turn).intersects(&bounds) {
-                continue;
-            }
-            let answer = if turn == 0.0 {
-                self.relate_as_written(kind, &other_area)?
+        let may_meet = |turn: f64| (turn == 0.0 || is_angle) && extent.shifted(turn).intersects(&bounds);
+        let ruled_out_by = match TURNS.iter().filter(|turn| may_meet(**turn)).count() {
+            0 | 1 => None,
+            _ => kind.ruled_out_by(),
+        };
+        let mut holds = kind.when_apart();
+        for turn in TURNS.into_iter().filter(|turn| may_meet(*turn)) {
+            let turned_area;
+            let other_area = if turn == 0.0 {
+                &other_area
             } else {
-                let turned = other.map_coords(|at| Coord { x: at.x + turn, y: at.y });
-                self.relate_as_written(kind, &Self::try_new(turned)?)?
+                turned_area = Self::try_new(other.map_coords(|at| Coord { x: at.x + turn, y: at.y }))?;
+                &turned_area
             };
-            if answer != kind.when_apart() {
-                return Ok(answer);
+            match (self.relate_as_written(kind, other_area)?, ruled_out_by) {
+                (false, Some(rule)) if self.relate_as_written(rule, other_area)? => return Ok(false),
+                (answer, Some(_)) => holds |= answer,
+                (answer, None) if answer != kind.when_apart() => return Ok(answer),
+                (_, None) => {}
             }
         }
-        Ok(kind.when_apart())
+        Ok(holds)
     }
 
-    /// [`Self::relate`] for a point, without allocation. A point with NaN or infinity is an empty geometry.
+    /// [`Self::relate`] for a point, without allocation. A point with NaN, infinity, or a coordinate too large to
+    /// compute with is an empty geometry.
     pub(crate) fn relate_point(&self, kind: PredicateKind, x: f64, y: f64) -> bool {
         let location = self.covers_point(x, y);
         if kind.left_holds_right() {
             // A point holds only itself.
-            let is_point = self.bounding_box.is_some_and(|bounds| bounds.is_point());
-            return is_point && location != PointLocation::Outside;
+            return match self.bounding_box {
+                Some(bounds) => bounds.is_point() && location != PointLocation::Outside,
+                None => kind.when_both_empty() && !(is_usable(x) && is_usable(y)),
+            };
         }
         kind.of_point(location)
     }
@@ -253,7 +265,12 @@ impl Area {
         let touch = self.touches(other);
         match kind {
             PredicateKind::Intersects | PredicateKind::Disjoint if touch => return Ok(!kind.when_apart()),
-            _ if touch => return self.relate_by_matrix(kind, other),
+            _ if touch => {
+                return match relate_lines(kind, other, self) {
+                    Some(answer) => Ok(answer),
+                    None => self.relate_by_matrix(kind, other),
+                };
+            }
             _ => {}
         }
         // No edges touch, so each component lies wholly inside or outside the other geometry.
@@ -275,7 +292,37 @@ impl Area {
                 0 => Ok(true),
                 _ => self.relate_by_matrix(kind, other),
             },
+            // Without an edge that touches they share no boundary, and what they share is interior to both.
+            PredicateKind::Equals | PredicateKind::Touches => Ok(false),
+            PredicateKind::Crosses | PredicateKind::Overlaps if other_in_self == 0 && self_in_other == 0 => {
+                Ok(false)
+            }
+            PredicateKind::Crosses | PredicateKind::Overlaps => self.relate_by_matrix(kind, other),
         }
+    }
+
+    /// The geometry as written.
+    pub(crate) fn geometry(&self) -> &Geometry<f64> {
+        &self.geometry
+    }
+
+    /// Whether `test` holds for an edge, of those near `target` at least. A point is an edge without length.
+    pub(crate) fn any_edge(
+        &self,
+        target: &BoundingBox,
+        mut test: impl FnMut(Coord<f64>, Coord<f64>) -> bool,
+    ) -> bool {
+        let mut found = false;
+        self.tree.walk(|bounds, items, is_item| {
+            if found || !bounds.intersects(target) {
+                return false;
+            }
+            if is_item {
+                found = self.chains[items.start].any_edge(target, &mut test);
+            }
+            true
+        });
+        found
     }
 
     /// Whether an edge of one shares a point with an edge of the other.
@@ -304,7 +351,7 @@ impl Area {
     }
 }
 
-fn is_usable(coordinate: f64) -> bool {
+pub(crate) fn is_usable(coordinate: f64) -> bool {
     coordinate.abs() <= crate::geo::MAX_COORDINATE
 }
 

@@ -1,10 +1,14 @@
 //! The functions through SQL.
 
-use datafusion::arrow::array::{BinaryArray, Float32Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, BinaryArray, Float32Array, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 use super::*;
+use crate::error::OdpError;
+use crate::geo::wkb::to_wkb;
+use crate::geo::wkt::parse_wkt;
 
 const SQUARE: &str = "POLYGON((0 0, 10 0, 10 10, 0 10, 0 0))";
 
@@ -92,6 +96,14 @@ async fn predicates_answer_for_every_form_of_point_and_either_argument_order() {
                 (format!("st_contains({point}, {area})"), "fffnff"),
                 (format!("st_within({area}, {point})"), "fffnff"),
                 (format!("st_covers({point}, 'POINT(5 5)')"), "tffnft"),
+                (format!("st_equals({point}, 'POINT(5 5)')"), "tffnft"),
+                (format!("st_equals({point}, 'POLYGON EMPTY')"), "fffntf"),
+                (format!("st_touches({point}, {area})"), "ftfnff"),
+                (format!("st_touches({area}, {point})"), "ftfnff"),
+                (format!("st_crosses({point}, {area})"), "fffnff"),
+                (format!("st_overlaps({area}, {point})"), "fffnff"),
+                (format!("st_dwithin({point}, {area}, 0.5)"), "ttfnft"),
+                (format!("st_dwithin({area}, {point}, 1)"), "tttnft"),
             ] {
                 assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
             }
@@ -101,6 +113,11 @@ async fn predicates_answer_for_every_form_of_point_and_either_argument_order() {
     assert_eq!(answers(&ctx, "st_intersects(st_point(lon, lat), text)").await, "tttnft");
     let varying = format!("st_within(wkb, CASE WHEN id < 5 THEN '{SQUARE}' ELSE 'POINT(0 0)' END)");
     assert_eq!(answers(&ctx, &varying).await, "tffnff");
+    assert_eq!(answers(&ctx, "st_dwithin(st_point(lon, lat), text, 0)").await, "tttnft");
+    assert_eq!(answers(&ctx, "st_dwithin(text, wkb, 0)").await, "tttnft");
+    let varying = format!("st_dwithin(wkb, CASE WHEN id < 5 THEN '{SQUARE}' ELSE 'POINT(8 9)' END, id)");
+    assert_eq!(answers(&ctx, &varying).await, "tttnft");
+    assert_eq!(answers(&ctx, "st_dwithin(wkb, 'POINT(5 5)', nullif(id, 0))").await, "nffnft");
     let repeated = format!("st_contains(CASE WHEN id < 5 THEN '{SQUARE}' END, text)");
     assert_eq!(answers(&ctx, &repeated).await, "tffnfn");
 }

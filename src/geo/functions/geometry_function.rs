@@ -1,0 +1,247 @@
+//! Names, types and constants of the functions that make geometries and take them apart.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crs::with_crs_of;
+use crate::geo::functions::{accessors, constructors};
+use crate::geo::predicate_function::not_a_geometry;
+use crate::geo::wkb::parse_wkb;
+use crate::geo::wkt::parse_wkt;
+
+/// What a [`GeometryFunction`] does. NULL gives NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum FunctionKind {
+    /// `st_point(lon, lat)`: a struct of x and y.
+    Point,
+    /// `st_makeenvelope(xmin, ymin, xmax, ymax)`: WKB of a polygon; of a line or a point if it has no extent.
+    MakeEnvelope,
+    /// `st_geomfromtext(text)`: WKB.
+    FromText,
+    /// `st_geomfromwkb(binary)`: the same WKB, checked.
+    FromWkb,
+    /// `st_astext(geometry)`: WKT.
+    AsText,
+    /// `st_asbinary(geometry)`: ISO WKB, little-endian.
+    AsBinary,
+    /// `st_x(point)`: longitude; NULL for an empty geometry, an error for one that is not a point.
+    X,
+    /// `st_y(point)`: latitude, as `st_x`.
+    Y,
+    /// `st_xmin(geometry)`: least longitude as written; NULL for an empty geometry. The next three are alike.
+    XMin,
+    /// `st_ymin(geometry)`: least latitude.
+    YMin,
+    /// `st_xmax(geometry)`: greatest longitude.
+    XMax,
+    /// `st_ymax(geometry)`: greatest latitude.
+    YMax,
+    /// `st_isempty(geometry)`.
+    IsEmpty,
+    /// `st_geometrytype(geometry)`: text such as `ST_Point`.
+    GeometryType,
+    /// `st_envelope(geometry)`: WKB of its box, as `st_makeenvelope`; an empty geometry stays what it is.
+    Envelope,
+    /// `st_centroid(geometry)`: a struct of x and y; NULL for an empty geometry.
+    Centroid,
+}
+
+impl FunctionKind {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Point,
+        Self::MakeEnvelope,
+        Self::FromText,
+        Self::FromWkb,
+        Self::AsText,
+        Self::AsBinary,
+        Self::X,
+        Self::Y,
+        Self::XMin,
+        Self::YMin,
+        Self::XMax,
+        Self::YMax,
+        Self::IsEmpty,
+        Self::GeometryType,
+        Self::Envelope,
+        Self::Centroid,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Point => "st_point",
+            Self::MakeEnvelope => "st_makeenvelope",
+            Self::FromText => "st_geomfromtext",
+            Self::FromWkb => "st_geomfromwkb",
+            Self::AsText => "st_astext",
+            Self::AsBinary => "st_asbinary",
+            Self::X => "st_x",
+            Self::Y => "st_y",
+            Self::XMin => "st_xmin",
+            Self::YMin => "st_ymin",
+            Self::XMax => "st_xmax",
+            Self::YMax => "st_ymax",
+            Self::IsEmpty => "st_isempty",
+            Self::GeometryType => "st_geometrytype",
+            Self::Envelope => "st_envelope",
+            Self::Centroid => "st_centroid",
+        }
+    }
+
+    fn return_type(self) -> DataType {
+        match self {
+            Self::Point | Self::Centroid => DataType::Struct(constructors::point_fields()),
+            Self::MakeEnvelope | Self::FromText | Self::FromWkb | Self::AsBinary | Self::Envelope => {
+                DataType::Binary
+            }
+            Self::AsText | Self::GeometryType => DataType::Utf8,
+            Self::X | Self::Y | Self::XMin | Self::YMin | Self::XMax | Self::YMax => DataType::Float64,
+            Self::IsEmpty => DataType::Boolean,
+        }
+    }
+
+    /// How many numbers it takes; `None` if it takes one geometry.
+    fn numbers(self) -> Option<usize> {
+        match self {
+            Self::Point => Some(2),
+            Self::MakeEnvelope => Some(4),
+            _ => None,
+        }
+    }
+}
+
+/// A function that makes a geometry or takes one apart.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GeometryFunction {
+    kind: FunctionKind,
+    signature: Signature,
+}
+
+impl GeometryFunction {
+    pub(super) fn new(kind: FunctionKind) -> Self {
+        Self { kind, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    pub(crate) fn kind(&self) -> FunctionKind {
+        self.kind
+    }
+
+    /// The type that argument `index` is read as.
+    fn coerce(&self, index: usize, found: &DataType) -> Result<DataType> {
+        let name = self.kind.name();
+        match self.kind {
+            _ if self.kind.numbers().is_some() => number_type(name, index, found),
+            FunctionKind::FromText => match geometry_type(found).filter(DataType::is_string) {
+                Some(wanted) => Ok(wanted),
+                None => plan_err!("{name}: found {found}, expected text"),
+            },
+            FunctionKind::FromWkb if found.is_null() => Ok(DataType::Binary),
+            FunctionKind::FromWkb => match geometry_type(found).filter(DataType::is_binary) {
+                Some(wanted) => Ok(wanted),
+                None => plan_err!("{name}: found {found}, expected binary"),
+            },
+            _ => match geometry_type(found) {
+                Some(wanted) => Ok(wanted),
+                None => not_a_geometry(name, index + 1, found),
+            },
+        }
+    }
+}
+
+/// The type that a number is read as.
+pub(super) fn number_type(function: &str, index: usize, found: &DataType) -> Result<DataType> {
+    if found.is_numeric() || found.is_null() {
+        return Ok(DataType::Float64);
+    }
+    plan_err!("{function}: argument {} is {found}, expected a number", index + 1)
+}
+
+impl ScalarUDFImpl for GeometryFunction {
+    fn name(&self) -> &str {
+        self.kind.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let expected = self.kind.numbers().unwrap_or(1);
+        if arg_types.len() != expected {
+            return plan_err!("{} got {} arguments, expected {expected}", self.name(), arg_types.len());
+        }
+        arg_types.iter().enumerate().map(|(index, found)| self.coerce(index, found)).collect()
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(self.kind.return_type())
+    }
+
+    /// Reads constant arguments, so that malformed ones are an error of planning.
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if self.kind == FunctionKind::MakeEnvelope {
+            constructors::check_envelope(args.scalar_arguments)?;
+        }
+        for constant in args.scalar_arguments.iter().flatten() {
+            let is_geometry = geometry_type(&constant.data_type()).as_ref() == Some(&constant.data_type());
+            if self.kind.numbers().is_none() && is_geometry {
+                check_constant(constant)?;
+            }
+        }
+        let field = Field::new(self.name(), self.kind.return_type(), true);
+        match (self.kind, args.arg_fields) {
+            (FunctionKind::FromWkb, [wkb]) => Ok(Arc::new(with_crs_of(field, wkb))),
+            _ => Ok(Arc::new(field)),
+        }
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let result: ArrayRef = match (self.kind, arrays.as_slice()) {
+            (FunctionKind::Point, [x, y]) => constructors::points(x, y)?,
+            (FunctionKind::MakeEnvelope, [xmin, ymin, xmax, ymax]) => {
+                constructors::envelopes([xmin, ymin, xmax, ymax])?
+            }
+            (FunctionKind::FromText, [text]) => accessors::as_binary(text)?,
+            (FunctionKind::FromWkb, [wkb]) => constructors::from_wkb(wkb)?,
+            (FunctionKind::AsText, [geometry]) => accessors::as_text(geometry)?,
+            (FunctionKind::AsBinary, [geometry]) => accessors::as_binary(geometry)?,
+            (FunctionKind::X, [geometry]) => accessors::ordinate(geometry, |x, _| x)?,
+            (FunctionKind::Y, [geometry]) => accessors::ordinate(geometry, |_, y| y)?,
+            (FunctionKind::XMin, [geometry]) => accessors::bound(geometry, |bounds| bounds.xmin)?,
+            (FunctionKind::YMin, [geometry]) => accessors::bound(geometry, |bounds| bounds.ymin)?,
+            (FunctionKind::XMax, [geometry]) => accessors::bound(geometry, |bounds| bounds.xmax)?,
+            (FunctionKind::YMax, [geometry]) => accessors::bound(geometry, |bounds| bounds.ymax)?,
+            (FunctionKind::IsEmpty, [geometry]) => accessors::is_empty(geometry)?,
+            (FunctionKind::GeometryType, [geometry]) => accessors::type_name(geometry)?,
+            (FunctionKind::Envelope, [geometry]) => accessors::envelope(geometry)?,
+            (FunctionKind::Centroid, [geometry]) => accessors::centroid(geometry)?,
+            (_, other) => return plan_err!("{} got {} arguments", self.name(), other.len()),
+        };
+        if all_constant && result.len() == 1 {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+        }
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+fn check_constant(constant: &ScalarValue) -> Result<()> {
+    let array = GeometryArray::try_new(&constant.to_array()?)?;
+    match array.value(0) {
+        Some(GeometryValue::Wkt(text)) => parse_wkt(text).map(drop).map_err(|error| error.in_text(text))?,
+        Some(GeometryValue::Wkb(bytes)) => parse_wkb(bytes).map(drop).map_err(|error| error.in_wkb(bytes))?,
+        Some(GeometryValue::Point(..)) | None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! The exact test: reads the filters' columns of the rows that need it, and learns where those rows lie.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::and_kleene;
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::{DataFusionError, Result};
+use futures::TryStreamExt;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
+use parquet::arrow::async_reader::AsyncFileReader;
+
+use super::columns::{FileColumns, TestColumns};
+use super::intervals::{Action, Interval};
+use crate::dataset::{Chunk, LearntExtents};
+use crate::geo::{BoundingBox, ExtentFacts, GeometryArray, SpatialTarget};
+
+/// A row group and what to do with its rows.
+#[derive(Debug)]
+pub(super) struct PlannedGroup {
+    pub(super) index: usize,
+    pub(super) rows: u64,
+    /// In order; rows outside them are skipped.
+    pub(super) intervals: Vec<Interval>,
+}
+
+/// What the exact test needs to know of a file.
+pub(super) struct RowTest<'a> {
+    pub(super) metadata: &'a ArrowReaderMetadata,
+    pub(super) file_columns: &'a FileColumns,
+    pub(super) columns: &'a TestColumns,
+    /// Targets to learn of.
+    pub(super) targets: Vec<&'a SpatialTarget>,
+    pub(super) learnt: &'a LearntExtents,
+    pub(super) file_index: usize,
+    pub(super) batch_size: usize,
+}
+
+/// An error of a filter in a row of a file.
+#[derive(Debug)]
+pub(super) struct RowError {
+    pub(super) error: DataFusionError,
+    /// The rows of the file in the record batch, as runs: row group, and rows of it.
+    pub(super) rows: Vec<(usize, Range<u64>)>,
+}
+
+impl PlannedGroup {
+    pub(super) fn rows_to_test(&self) -> u64 {
+        self.intervals.iter().filter(|i| i.action == Action::Test).map(Interval::len).sum()
+    }
+
+    fn test_selection(&self, selectors: &mut Vec<RowSelector>) {
+        let mut next = 0;
+        for interval in self.intervals.iter().filter(|i| i.action == Action::Test) {
+            selectors.push(RowSelector::skip(to_usize(interval.rows.start - next)));
+            selectors.push(RowSelector::select(to_usize(interval.len())));
+            next = interval.rows.end;
+        }
+        selectors.push(RowSelector::skip(to_usize(self.rows - next)));
+    }
+
+    /// The rows that match, one bit for each row of the group; takes those of tested rows from `tested`.
+    pub(super) fn matches(&self, tested: &BooleanBuffer, at: &mut usize) -> BooleanBuffer {
+        let mut bits = BooleanBufferBuilder::new(to_usize(self.rows));
+        let mut next = 0;
+        for interval in &self.intervals {
+            bits.append_n(to_usize(interval.rows.start - next), false);
+            let rows = to_usize(interval.len());
+            match interval.action {
+                Action::Skip => bits.append_n(rows, false),
+                Action::Keep => bits.append_n(rows, true),
+                Action::Test => {
+                    bits.append_buffer(&tested.slice(*at, rows));
+                    *at += rows;
+                }
+            }
+            next = interval.rows.end;
+        }
+        bits.append_n(to_usize(self.rows - next), false);
+        bits.finish()
+    }
+}
+
+impl RowTest<'_> {
+    /// The rows of each group that match, one bit a row.
+    ///
+    /// # Errors
+    /// What reading gives, and what a filter gives in a row.
+    pub(super) async fn matches<R: AsyncFileReader + Unpin + Send + 'static>(
+        &self,
+        reader: R,
+        groups: &[PlannedGroup],
+    ) -> Result<Vec<BooleanBuffer>, RowError> {
+        let total: u64 = groups.iter().map(PlannedGroup::rows_to_test).sum();
+        let mut tested = BooleanBufferBuilder::new(to_usize(total));
+        if total > 0 {
+            self.test(reader, groups, &mut tested).await?;
+        }
+        let tested = tested.finish();
+        let mut at = 0;
+        Ok(groups.iter().map(|group| group.matches(&tested, &mut at)).collect())
+    }
+
+    async fn test<R: AsyncFileReader + Unpin + Send + 'static>(
+        &self,
+        reader: R,
+        groups: &[PlannedGroup],
+        tested: &mut BooleanBufferBuilder,
+    ) -> Result<(), RowError> {
+        let mut selectors = vec![];
+        let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_test() > 0).collect();
+        read.iter().for_each(|group| group.test_selection(&mut selectors));
+        let unlocated = |error: DataFusionError| RowError { error, rows: vec![] };
+        let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
+            .with_row_groups(read.iter().map(|group| group.index).collect())
+            .with_row_selection(RowSelection::from(selectors))
+            .with_projection(self.file_columns.mask.clone())
+            .with_batch_size(self.batch_size)
+            .build()
+            .map_err(|error| unlocated(error.into()))?;
+        let mut cursor = Cursor::new(&read);
+        let mut learning: Vec<Learning<'_>> =
+            self.targets.iter().map(|target| Learning { target, chunks: vec![] }).collect();
+        while let Some(batch) = stream.try_next().await.map_err(|error| unlocated(error.into()))? {
+            let runs = cursor.take(batch.num_rows());
+            let located = |error| RowError { error, rows: runs.iter().map(|run| run.place()).collect() };
+            let batch = self.file_columns.read(&batch).map_err(located)?;
+            let answers = self.evaluate(&batch).map_err(located)?;
+            tested.append_buffer(&answers);
+            for learning in &mut learning {
+                learning.add(self.columns, &batch, &runs);
+            }
+        }
+        for learning in learning {
+            learning.record(self.learnt, self.file_index);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
+        let mut all: Option<BooleanArray> = None;
+        for filter in &self.columns.filters {
+            let answers = filter.evaluate(batch)?.into_array(batch.num_rows())?;
+            let answers = answers.as_boolean();
+            all = Some(match all {
+                None => answers.clone(),
+                Some(all) => and_kleene(&all, answers)?,
+            });
+        }
+        Ok(match all {
+            None => BooleanBuffer::new_set(batch.num_rows()),
+            Some(all) => match all.nulls() {
+                Some(nulls) => all.values() & nulls.inner(),
+                None => all.values().clone(),
+            },
+        })
+    }
+}
+
+/// A run of rows of a record batch: where they are in it and in the file.
+struct Run {
+    batch_rows: Range<usize>,
+    group: usize,
+    /// The interval that they belong to, as a whole.
+    interval: Range<u64>,
+    first_row: u64,
+}
+
+impl Run {
+    fn place(&self) -> (usize, Range<u64>) {
+        (self.group, self.first_row..self.first_row + self.batch_rows.len() as u64)
+    }
+}
+
+/// Walks over the tested rows of row groups in the order in which they are read.
+struct Cursor<'a> {
+    intervals: Vec<(usize, &'a Range<u64>)>,
+    interval: usize,
+    /// Rows taken from the interval.
+    taken: u64,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(groups: &[&'a PlannedGroup]) -> Self {
+        let tested = |group: &&'a PlannedGroup| {
+            let index = group.index;
+            let tested = group.intervals.iter().filter(|i| i.action == Action::Test);
+            tested.map(move |interval| (index, &interval.rows)).collect::<Vec<_>>()
+        };
+        Self { intervals: groups.iter().flat_map(tested).collect(), interval: 0, taken: 0 }
+    }
+
+    fn take(&mut self, rows: usize) -> Vec<Run> {
+        let mut runs = vec![];
+        let mut start = 0;
+        while start < rows && self.interval < self.intervals.len() {
+            let (group, interval) = self.intervals[self.interval];
+            let first_row = interval.start + self.taken;
+            let left = interval.end - first_row;
+            let count = to_usize(left).min(rows - start);
+            runs.push(Run { batch_rows: start..start + count, group, interval: interval.clone(), first_row });
+            start += count;
+            self.taken += count as u64;
+            if count as u64 == left {
+                self.interval += 1;
+                self.taken = 0;
+            }
+        }
+        runs
+    }
+}
+
+/// What is learnt of one target while rows are tested.
+struct Learning<'a> {
+    target: &'a SpatialTarget,
+    /// Row group and interval, in order, the last one perhaps unfinished.
+    chunks: Vec<(usize, Chunk)>,
+}
+
+impl Learning<'_> {
+    fn add(&mut self, columns: &TestColumns, batch: &RecordBatch, runs: &[Run]) {
+        for run in runs {
+            let facts = facts_of_rows(self.target, columns, batch, run.batch_rows.clone());
+            match self.chunks.last_mut() {
+                Some((group, chunk)) if *group == run.group && chunk.rows == run.interval => {
+                    chunk.facts = chunk.facts.union(facts);
+                }
+                _ => self.chunks.push((run.group, Chunk { rows: run.interval.clone(), facts })),
+            }
+        }
+    }
+
+    fn record(self, learnt: &LearntExtents, file_index: usize) {
+        for of_group in self.chunks.chunk_by(|(a, _), (b, _)| a == b) {
+            let chunks = of_group.iter().map(|(_, chunk)| chunk.clone()).collect();
+            learnt.record(self.target, (file_index, of_group[0].0), chunks);
+        }
+    }
+}
+
+fn facts_of_rows(
+    target: &SpatialTarget,
+    columns: &TestColumns,
+    batch: &RecordBatch,
+    rows: Range<usize>,
+) -> ExtentFacts {
+    let column = |path| columns.index_of(path).map(|index| batch.column(index));
+    match target {
+        SpatialTarget::Point { lon, lat } => match (column(lon), column(lat)) {
+            (Some(x), Some(y)) => facts_of_points(x, y, rows),
+            _ => ExtentFacts::UNKNOWN,
+        },
+        SpatialTarget::Geometry { path } => match column(path).map(GeometryArray::try_new) {
+            Some(Ok(array)) => facts_of_geometries(&array, rows),
+            _ => ExtentFacts::UNKNOWN,
+        },
+    }
+}
+
+fn facts_of_points(x: &Arc<dyn Array>, y: &Arc<dyn Array>, rows: Range<usize>) -> ExtentFacts {
+    let numbers = |array: &Arc<dyn Array>| {
+        let array = array.slice(rows.start, rows.len());
+        let nulls = array.null_count();
+        let array = datafusion::arrow::compute::cast(&array, &DataType::Float64).ok()?;
+        // A NULL made by the cast is not one of the column.
+        (array.null_count() == nulls).then(|| array.as_primitive::<Float64Type>().clone())
+    };
+    let (Some(x), Some(y)) = (numbers(x), numbers(y)) else { return ExtentFacts::UNKNOWN };
+    let may_be_null = x.null_count() + y.null_count() > 0;
+    let mut facts = ExtentFacts { may_be_null, ..ExtentFacts::NO_ROWS };
+    let bounds = if may_be_null {
+        let pairs = x.iter().zip(y.iter()).filter_map(|(x, y)| Some((x?, y?)));
+        point_bounds(pairs)
+    } else {
+        point_bounds(x.values().iter().copied().zip(y.values().iter().copied()))
+    };
+    facts.may_be_empty = bounds.1;
+    if let Some(bounds) = bounds.0 {
+        facts.add(Some(bounds));
+    }
+    facts
+}
+
+/// The box of the finite points, and whether there are others.
+fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox>, bool) {
+    let (mut west, mut south) = (f64::INFINITY, f64::INFINITY);
+    let (mut east, mut north) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    let mut all_finite = true;
+    for (x, y) in points {
+        let is_finite = (x - x) + (y - y) == 0.0;
+        all_finite &= is_finite;
+        if is_finite {
+            west = west.min(x);
+            east = east.max(x);
+            south = south.min(y);
+            north = north.max(y);
+        }
+    }
+    (BoundingBox::from_bounds(west, south, east, north), !all_finite)
+}
+
+fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
+    let mut facts = ExtentFacts::NO_ROWS;
+    for row in rows {
+        match array.extent(row) {
+            None => facts.may_be_null = true,
+            Some(Ok(bounds)) => facts.add(bounds),
+            // A malformed geometry is an error, or no match: whoever reads it decides.
+            Some(Err(_)) => return ExtentFacts::UNKNOWN,
+        }
+    }
+    facts
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,320 @@
+//! A run of batches read through spatial filters: a few row groups at a time are tested, then the rows that match
+//! are read by the Parquet source.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileMetrics;
+use datafusion::datasource::physical_plan::parquet::{
+    ParquetAccessPlan, RowGroupAccess, apply_file_schema_type_coercions,
+};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use super::batch_facts::BatchFacts;
+use super::columns::{FileColumns, TestColumns, leaves_under};
+use super::file_extents::FileExtents;
+use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
+use super::rows::{PlannedGroup, RowError, RowTest};
+use crate::dataset::{DatasetSnapshot, row_spans};
+use crate::geo::{ExtentFacts, SpatialConjunct, SpatialTarget};
+use crate::scan::metrics::SpatialMetrics;
+use crate::scan::reader::PinnedReaderFactory;
+
+/// Rows that are tested before the first of them is read on: what a LIMIT may test in vain, and the price of opening
+/// the Parquet source again.
+const ROWS_AHEAD: u64 = 128 << 10;
+
+/// Spatial filters of a scan, shared by its partitions.
+pub(crate) struct SpatialScan {
+    pub(crate) conjuncts: Arc<[SpatialConjunct]>,
+    /// `None`: rows are not tested here, but by whoever put the filter there.
+    pub(crate) columns: Option<TestColumns>,
+    pub(crate) snapshot: Arc<DatasetSnapshot>,
+    /// Readers that come with page indexes.
+    pub(crate) readers: PinnedReaderFactory,
+    pub(crate) metrics: SpatialMetrics,
+    pub(crate) execution_metrics: ExecutionPlanMetricsSet,
+    pub(crate) partition: usize,
+    pub(crate) batch_size: usize,
+    /// Coordinates hold no NaN, and geometries are not empty.
+    pub(crate) is_finite: bool,
+    /// Rows are skipped and kept by extents.
+    pub(crate) prunes: bool,
+}
+
+impl Debug for SpatialScan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpatialScan").field("conjuncts", &self.conjuncts).finish_non_exhaustive()
+    }
+}
+
+/// The rows of `batches` of one file that the filters let through, as `inner` reads them.
+pub(crate) fn open_spatial(
+    scan: Arc<SpatialScan>,
+    inner: Arc<dyn Morselizer>,
+    file: PartitionedFile,
+    batches: Range<usize>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let opened = async move { Run::open(scan, inner, file, batches).await };
+    futures::stream::once(Box::pin(opened)).map_ok(Run::into_stream).try_flatten().boxed()
+}
+
+/// An open run.
+struct Run {
+    scan: Arc<SpatialScan>,
+    inner: Arc<dyn Morselizer>,
+    file: PartitionedFile,
+    batches: Range<usize>,
+    metadata: ArrowReaderMetadata,
+    columns: Option<FileColumns>,
+    targets: Vec<FileTarget>,
+    file_metrics: ParquetFileMetrics,
+    /// Row groups that are not decided yet.
+    ahead: VecDeque<(usize, Range<u64>)>,
+    /// Rows that are being read.
+    reading: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
+}
+
+impl Run {
+    async fn open(
+        scan: Arc<SpatialScan>,
+        inner: Arc<dyn Morselizer>,
+        file: PartitionedFile,
+        batches: Range<usize>,
+    ) -> Result<Self> {
+        let file_metrics = ParquetFileMetrics::new(
+            scan.partition,
+            file.object_meta.location.as_ref(),
+            &scan.execution_metrics,
+        );
+        let mut reader = scan.readers.reader(&file, file_metrics.clone());
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = reader.get_metadata(Some(&options)).await?;
+        let metadata = file_metadata(&scan, footer, options)?;
+        let columns = match &scan.columns {
+            None => None,
+            Some(columns) => Some(columns.in_file(
+                metadata.parquet_schema(),
+                metadata.schema(),
+                scan.snapshot.table_schema(),
+                &file.partition_values,
+            )?),
+        };
+        let metas = &scan.snapshot.batches()[batches.clone()];
+        let ahead = match metas.first() {
+            Some(first) => row_spans(scan.snapshot.file_of(first), metas).into_iter().collect(),
+            None => VecDeque::new(),
+        };
+        let targets = file_targets(&scan, &metadata, &file, batches.clone());
+        let reading = VecDeque::new();
+        Ok(Self { scan, inner, file, batches, metadata, columns, targets, file_metrics, ahead, reading })
+    }
+
+    fn into_stream(self) -> BoxStream<'static, Result<RecordBatch>> {
+        futures::stream::try_unfold(self, |mut run| async move {
+            let next = Box::pin(run.next()).await?;
+            Ok(next.map(|batch| (batch, run)))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(stream) = self.reading.front_mut() {
+                match stream.try_next().await? {
+                    Some(batch) => return Ok(Some(batch)),
+                    None => self.reading.pop_front(),
+                };
+            } else if self.ahead.is_empty() {
+                return Ok(None);
+            } else if let Some(file) = self.decide().await? {
+                self.reading = read_on(&self.inner, file).await?.into();
+            }
+        }
+    }
+
+    /// Decides about the next row groups; what to read of them, if anything.
+    async fn decide(&mut self) -> Result<Option<PartitionedFile>> {
+        let scan = Arc::clone(&self.scan);
+        let time = scan.metrics.time.timer();
+        let groups = self.plan_next();
+        let matches = match (&self.scan.columns, &self.columns) {
+            (Some(columns), Some(file_columns)) => {
+                let test = RowTest {
+                    metadata: &self.metadata,
+                    file_columns,
+                    columns,
+                    targets: self.targets.iter().map(|target| &target.target).collect(),
+                    learnt: self.scan.snapshot.learnt(),
+                    file_index: self.file_index(),
+                    batch_size: self.scan.batch_size,
+                };
+                let reader = self.scan.readers.reader(&self.file, self.file_metrics.clone());
+                test.matches(reader, &groups).await.map_err(|error| self.located(error))?
+            }
+            _ => groups.iter().map(PlannedGroup::kept).collect(),
+        };
+        drop(time);
+        let mut access = vec![RowGroupAccess::Skip; self.metadata.metadata().num_row_groups()];
+        let mut is_any = false;
+        for (group, bits) in groups.iter().zip(matches) {
+            let count = bits.count_set_bits();
+            self.scan.metrics.rows_matched.add(count);
+            is_any |= count > 0;
+            access[group.index] = match count {
+                0 => RowGroupAccess::Skip,
+                all if all == bits.len() => RowGroupAccess::Scan,
+                _ => RowGroupAccess::Selection(RowSelection::from_boolean_buffer(bits)),
+            };
+        }
+        if !is_any {
+            return Ok(None);
+        }
+        let mut file = self.file.clone().with_extension(ParquetAccessPlan::new(access));
+        file.range = None;
+        Ok(Some(file))
+    }
+
+    /// The next row groups with what to do with their rows: as many as have enough rows to test.
+    fn plan_next(&mut self) -> Vec<PlannedGroup> {
+        let snapshot = Arc::clone(&self.scan.snapshot);
+        let footer = Arc::clone(self.metadata.metadata());
+        let planner = IntervalPlanner {
+            conjuncts: &self.scan.conjuncts,
+            targets: &self.targets,
+            footer: &footer,
+            learnt: snapshot.learnt(),
+            file_index: self.file_index(),
+            is_finite: self.scan.is_finite,
+            prunes: self.scan.prunes,
+        };
+        let mut groups = vec![];
+        let mut to_test = 0;
+        let mut decided = 0;
+        for (index, span) in &self.ahead {
+            let rows = u64::try_from(footer.row_group(*index).num_rows()).unwrap_or(0);
+            let group = PlannedGroup { index: *index, rows, intervals: planner.plan(*index, span) };
+            let tests = group.rows_to_test();
+            if to_test > 0 && to_test + tests > ROWS_AHEAD {
+                break;
+            }
+            to_test += tests;
+            self.scan.metrics.note(&group.intervals);
+            groups.push(group);
+            decided += 1;
+        }
+        self.ahead.drain(..decided);
+        groups
+    }
+
+    fn file_index(&self) -> usize {
+        self.scan.snapshot.batches().get(self.batches.start).map_or(0, |batch| batch.file_index)
+    }
+
+    /// The error with the file, batch and row that it comes from.
+    fn located(&self, failed: RowError) -> DataFusionError {
+        let RowError { error, rows } = failed;
+        let _ = rows;
+        error
+    }
+}
+
+impl PlannedGroup {
+    /// The rows that are not skipped, one bit a row.
+    fn kept(&self) -> BooleanBuffer {
+        let intervals = self.intervals.iter().map(|interval| Interval {
+            rows: interval.rows.clone(),
+            action: match interval.action {
+                Action::Skip => Action::Skip,
+                Action::Keep | Action::Test => Action::Keep,
+            },
+        });
+        let kept = Self { index: self.index, rows: self.rows, intervals: intervals.collect() };
+        kept.matches(&BooleanBuffer::new_unset(0), &mut 0)
+    }
+}
+
+/// The footer with the Arrow schema in the layouts that the table wants.
+fn file_metadata(
+    scan: &SpatialScan,
+    footer: Arc<ParquetMetaData>,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata> {
+    let metadata = ArrowReaderMetadata::try_new(footer, options.clone())?;
+    let wanted: &Schema = scan.snapshot.table_schema().file_schema();
+    match apply_file_schema_type_coercions(wanted, metadata.schema()) {
+        None => Ok(metadata),
+        Some(coerced) => {
+            let options = options.with_schema(Arc::new(coerced));
+            Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
+        }
+    }
+}
+
+/// The different targets of the filters, as the file has them.
+fn file_targets(
+    scan: &SpatialScan,
+    metadata: &ArrowReaderMetadata,
+    file: &PartitionedFile,
+    batches: Range<usize>,
+) -> Vec<FileTarget> {
+    let mut targets: Vec<FileTarget> = vec![];
+    for predicate in scan.conjuncts.iter().flat_map(|conjunct| &conjunct.predicates) {
+        let target = &predicate.target;
+        if targets.iter().any(|known| known.target == *target) {
+            continue;
+        }
+        let mut found = FileTarget {
+            target: target.clone(),
+            extents: None,
+            own_leaves: vec![],
+            declared: BTreeMap::new(),
+        };
+        if scan.prunes {
+            found.extents = FileExtents::find(metadata.metadata(), target, file.path().as_ref());
+        }
+        if let SpatialTarget::Geometry { path } = target {
+            found.own_leaves = leaves_under(metadata.parquet_schema(), path);
+            let facts = BatchFacts::new(&scan.snapshot, target, scan.is_finite);
+            for index in batches.clone() {
+                for group in scan.snapshot.batches()[index].row_groups.clone() {
+                    let known = found.declared.entry(group).or_insert(ExtentFacts::NO_ROWS);
+                    *known = known.union(facts.of(index));
+                }
+            }
+        }
+        targets.push(found);
+    }
+    targets
+}
+
+/// Streams of the rows of `file`, in order.
+async fn read_on(
+    inner: &Arc<dyn Morselizer>,
+    file: PartitionedFile,
+) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
+    let mut planners: Vec<Box<dyn MorselPlanner>> = vec![inner.plan_file(file)?];
+    let mut streams = vec![];
+    while let Some(planner) = planners.pop() {
+        let Some(mut plan) = planner.plan()? else { continue };
+        streams.extend(plan.take_morsels().into_iter().map(|morsel| morsel.into_stream()));
+        planners.extend(plan.take_ready_planners().into_iter().rev());
+        if let Some(pending) = plan.take_pending_planner() {
+            planners.push(pending.into_future().await?);
+        }
+    }
+    Ok(streams)
+}
