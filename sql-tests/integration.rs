@@ -3,6 +3,7 @@
 mod cli;
 mod equivalence;
 mod fixtures;
+mod geometry_metadata;
 mod layering;
 mod pruning_layouts;
 mod scan;

@@ -117,6 +117,8 @@ fn widen(a: &DataType, b: &DataType) -> Option<DataType> {
         }
         (List(x), List(y)) => Some(List(widen_field(x, y)?)),
         (LargeList(x), LargeList(y)) => Some(LargeList(widen_field(x, y)?)),
+        (FixedSizeList(x, n), FixedSizeList(y, m)) if n == m => Some(FixedSizeList(widen_field(x, y)?, *n)),
+        (Map(x, sorted), Map(y, also)) => Some(Map(widen_field(x, y)?, *sorted && *also)),
         (Struct(x), Struct(y)) => widen_struct(x, y),
         _ => None,
     }
@@ -236,6 +238,27 @@ mod tests {
         for (a, b, expected) in table {
             assert_eq!(widen(&a, &b), expected, "{a} {b}");
             assert_eq!(widen(&b, &a), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn types_that_differ_in_metadata_alone_are_one() {
+        let number = |id: &str| {
+            let metadata = [("PARQUET:field_id".to_owned(), id.to_owned())].into();
+            Arc::new(Field::new("value", DataType::Int32, true).with_metadata(metadata))
+        };
+        let entries = |id: &str| {
+            let key = Arc::new(Field::new("key", DataType::Utf8, false));
+            Arc::new(Field::new("entries", DataType::Struct(vec![key, number(id)].into()), false))
+        };
+        for [a, b] in [
+            ["1", "2"].map(|id| DataType::List(number(id))),
+            ["1", "2"].map(|id| DataType::FixedSizeList(number(id), 2)),
+            ["1", "2"].map(|id| DataType::Map(entries(id), false)),
+            ["1", "2"].map(|id| DataType::Struct(vec![number(id)].into())),
+        ] {
+            assert_ne!(a, b);
+            assert_eq!(widen(&a, &b), Some(a));
         }
     }
 

@@ -31,8 +31,8 @@ pub(crate) struct FileColumn {
     /// The file says that it is one; else it only looks like one.
     is_declared: bool,
     description: GeometryDescription,
-    /// As the file writes it, and by name.
-    crs: Option<(Value, Crs)>,
+    /// As the file writes it, JSON, and by name.
+    crs: Option<(String, Crs)>,
     /// Edges that are not straight.
     curved_edges: Option<String>,
     /// Name of its GeoArrow extension type, as far as it has one.
@@ -66,7 +66,11 @@ pub(crate) fn read_columns(footer: &ParquetMetaData, schema: &Schema, path: &str
         let geo = geo.iter().find(|column| column.name == *field.name());
         let looks_like_one =
             matches!(field.data_type(), DataType::Struct(_)) && geometry_type(field.data_type()).is_some();
-        let has_squares = || schema.field_with_name(&format!("{}.q", field.name())).is_ok();
+        let has_squares = || {
+            ["x", "y", "q"]
+                .iter()
+                .all(|part| schema.field_with_name(&format!("{}.{part}", field.name())).is_ok())
+        };
         let is_declared = geo.is_some() || is_marked(field) || has_squares();
         if (is_declared || looks_like_one) && is_unique(field.name()) {
             let leaves = leaves.get_or_insert_with(|| FileLeaves::new(footer));
@@ -86,7 +90,7 @@ fn read_column(
 ) -> FileColumn {
     let name = field.name();
     let extents = extents::row_group_extents(leaves, name, geo, path);
-    let leaf = leaves.find(&[name.clone()]);
+    let leaf = leaves.find(std::slice::from_ref(name));
     let logical_type =
         leaf.and_then(|leaf| footer.file_metadata().schema_descr().column(leaf).logical_type_ref().cloned());
     let parquet_edges = match &logical_type {
@@ -102,7 +106,7 @@ fn read_column(
     });
     let crs = written.and_then(|written| {
         let named = Crs::from_json(&written)?;
-        Some((written, named))
+        Some((written.to_string(), named))
     });
     let geo_edges = geo.map(|geo| geo.edges.clone().unwrap_or_else(|| "planar".to_owned()));
     let said = [parquet_edges, carried.edges, geo_edges];

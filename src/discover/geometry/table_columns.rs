@@ -28,9 +28,20 @@ pub(crate) struct TableGeometry {
 /// A CRS, and the first file that says it.
 #[derive(Debug)]
 struct KnownCrs {
-    written: Value,
+    /// JSON.
+    written: String,
     named: Crs,
     path: String,
+}
+
+/// A longer CRS is put into the schema by its name.
+const MAX_CRS_BYTES: usize = 256 << 10;
+
+impl KnownCrs {
+    fn to_json(&self) -> Value {
+        let short = (self.written.len() <= MAX_CRS_BYTES).then(|| serde_json::from_str(&self.written).ok());
+        short.flatten().unwrap_or_else(|| Value::from(self.named.label()))
+    }
 }
 
 /// The columns of `files`, each with its path and number of row groups, by name; those alone that `table` has.
@@ -143,7 +154,7 @@ impl TableGeometry {
         let said = ExtensionMetadata::of(field);
         let known = ExtensionMetadata {
             // What is written in the schema may only point to where the file has it.
-            crs: self.crs.as_ref().map(|crs| crs.written.clone()).or_else(|| said.crs.clone()),
+            crs: self.crs.as_ref().map(KnownCrs::to_json).or_else(|| said.crs.clone()),
             edges: self.curved_edges.clone().or_else(|| said.edges.clone()),
         };
         if known == said && metadata.contains_key(EXTENSION_NAME) {

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crs;
 use crate::geo::distance::are_points_within_distance;
 use crate::geo::functions::geometry_function::number_type;
 use crate::geo::invalid_rows::evaluate_rows;
@@ -106,6 +108,7 @@ impl ScalarUDFImpl for WithinDistanceFunction {
 
     /// Reads constant arguments, so that malformed ones are an error of planning.
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        crs::check(self.name(), args.arg_fields)?;
         for (index, constant) in args.scalar_arguments.iter().enumerate() {
             let Some(constant) = constant else { continue };
             let is_geometry = geometry_type(&constant.data_type()).as_ref() == Some(&constant.data_type());
@@ -125,7 +128,14 @@ impl ScalarUDFImpl for WithinDistanceFunction {
         true
     }
 
+    /// Only a check: the session's settings are not known before.
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        crs::check_edges_of(self.name(), &args, info)?;
+        Ok(ExprSimplifyResult::Original(args))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
         let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
         let [left, right, distances] = args.args.as_slice() else {
             return plan_err!("st_dwithin got {} arguments, expected 3", args.args.len());
