@@ -76,7 +76,6 @@ impl Area {
 
     /// What is known of the distance of all points of `extent`. `Inside`: all are at most `distance` away;
     /// `Outside`: none is. Conservative.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for scans to prune by"))]
     pub(crate) fn relate_box_at_distance(&self, extent: &BoundingBox, distance: f64) -> BoxRelation {
         let BoundingBox { xmin, ymin, xmax, ymax } = *extent;
         let is_box = BoundingBox::from_bounds(xmin, ymin, xmax, ymax).is_some();
