@@ -4,7 +4,7 @@ use datafusion::arrow::array::{BooleanArray, BooleanBuilder};
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 
 use crate::error::OdpError;
-use crate::geo::area::{Area, BoxRelation, PointLocation, PointLocations, PointLocator};
+use crate::geo::area::{Area, PointLocation, PointLocations, PointLocator};
 use crate::geo::array::{GeometryArray, GeometryValue};
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::predicate::PredicateKind;
@@ -123,6 +123,7 @@ fn relate_value(
 ) -> Result<bool, OdpError> {
     match value.outline().map_err(|error| error.in_row(row))? {
         Outline::Point(x, y) => Ok(area.relate_point(kind, x, y)),
+        Outline::Empty if area.bounding_box().is_none() => Ok(kind.when_both_empty()),
         Outline::Empty => Ok(kind.when_apart()),
         Outline::Box(extent) => relate_in_box(kind, value, &extent, area, row),
     }
@@ -136,27 +137,11 @@ fn relate_in_box(
     area: &Area,
     row: usize,
 ) -> Result<bool, OdpError> {
-    match decided_by_box(kind, area.relate_box(extent)) {
+    match kind.of_extent(area.relate_box(extent)) {
         Some(answer) => Ok(answer),
         None => {
             value.parse().and_then(|geometry| area.relate(kind, &geometry)).map_err(|error| error.in_row(row))
         }
-    }
-}
-
-/// The answer for a geometry that is not empty, where its box already gives it.
-fn decided_by_box(kind: PredicateKind, relation: BoxRelation) -> Option<bool> {
-    let by_points =
-        matches!(kind, PredicateKind::Within | PredicateKind::CoveredBy | PredicateKind::Intersects);
-    let by_absence =
-        matches!(kind, PredicateKind::Contains | PredicateKind::Covers | PredicateKind::Disjoint);
-    match relation {
-        // No point in common.
-        BoxRelation::Outside if by_points || by_absence => Some(kind.when_apart()),
-        // In the interior, so the area's boundary lies outside the geometry.
-        BoxRelation::Inside if by_points => Some(true),
-        BoxRelation::Inside if by_absence => Some(false),
-        _ => None,
     }
 }
 
