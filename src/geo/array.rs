@@ -164,6 +164,38 @@ impl GeometryArray {
         })
     }
 
+    /// The rows from `first` on, without a copy.
+    pub(crate) fn slice(&self, first: usize, count: usize) -> Self {
+        let part = |nulls: &Option<NullBuffer>| nulls.as_ref().map(|nulls| nulls.slice(first, count));
+        match self {
+            Self::Points { x, y, nulls } => {
+                Self::Points { x: x.slice(first, count), y: y.slice(first, count), nulls: part(nulls) }
+            }
+            Self::Binary(array) => Self::Binary(array.slice(first, count)),
+            Self::LargeBinary(array) => Self::LargeBinary(array.slice(first, count)),
+            Self::BinaryView(array) => Self::BinaryView(array.slice(first, count)),
+            Self::Utf8(array) => Self::Utf8(array.slice(first, count)),
+            Self::LargeUtf8(array) => Self::LargeUtf8(array.slice(first, count)),
+            Self::Utf8View(array) => Self::Utf8View(array.slice(first, count)),
+            Self::Nested(array) => Self::Nested(array.slice(first, count)),
+            Self::Boxes { bounds, nulls } => {
+                let bounds = bounds.each_ref().map(|bound| bound.slice(first, count));
+                Self::Boxes { bounds, nulls: part(nulls) }
+            }
+        }
+    }
+
+    /// The rows from `first` on that hold the same value, or are null, as that row does.
+    pub(crate) fn run_length(&self, first: usize) -> usize {
+        let value = self.value(first);
+        let is_same = |row: &usize| match (&value, self.value(*row)) {
+            (Some(value), Some(other)) => value.same(&other),
+            (None, None) => true,
+            _ => false,
+        };
+        1 + (first + 1..self.len()).take_while(is_same).count()
+    }
+
     /// The box of the geometry in a row, without building it and without allocation: `None` for null,
     /// `Some(Ok(None))` for an empty geometry.
     ///
@@ -246,8 +278,9 @@ impl<'a> GeometryValue<'a> {
             (Self::Point(x, y), GeometryValue::Point(other_x, other_y)) => {
                 x.to_bits() == other_x.to_bits() && y.to_bits() == other_y.to_bits()
             }
-            (Self::Wkb(bytes), GeometryValue::Wkb(other)) => bytes == other,
-            (Self::Wkt(text), GeometryValue::Wkt(other)) => text == other,
+            // Repeated values of a view array are stored once.
+            (Self::Wkb(bytes), GeometryValue::Wkb(other)) => std::ptr::eq(*bytes, *other) || bytes == other,
+            (Self::Wkt(text), GeometryValue::Wkt(other)) => std::ptr::eq(*text, *other) || text == other,
             (Self::Nested(array, row), GeometryValue::Nested(other, other_row)) => {
                 array.same(*row, other, *other_row)
             }

@@ -148,7 +148,7 @@ impl ScalarUDFImpl for PredicateFunction {
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
                 let (left, right) = (view(left, 0)?, view(right, 1)?);
-                Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right)?)))
+                Ok(ColumnarValue::Array(Arc::new(pairwise(self.kind, &left, &right, &self.cache)?)))
             }
             other => plan_err!("{} got {} arguments, expected 2", self.name(), other.len()),
         }
