@@ -268,7 +268,7 @@ pub(crate) fn field_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
 }
 
 /// The geometry of a constant expression, as a value that a predicate takes.
-fn constant_value(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
+pub(crate) fn constant_value(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
     if let Some(literal) = expr.downcast_ref::<Literal>() {
         return Some(literal.value().clone());
     }

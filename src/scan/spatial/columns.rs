@@ -14,7 +14,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use parquet::arrow::ProjectionMask;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::geo::{FieldPath, SpatialConjunct, field_path};
+use crate::geo::{FieldPath, SpatialConjunct, field_path, prepare_constants};
 
 /// Filters rewritten to read a record batch of just their columns: each a column of the table, or a field of a struct.
 #[derive(Debug, Clone)]
@@ -59,7 +59,8 @@ impl TestColumns {
         let mut columns: Vec<TestColumn> = vec![];
         let mut filters = Vec::with_capacity(conjuncts.len());
         for conjunct in conjuncts {
-            let rewritten = Arc::clone(&conjunct.expr).transform_down(|expr| {
+            let prepared = prepare_constants(Arc::clone(&conjunct.expr), table)?;
+            let rewritten = prepared.transform_down(|expr| {
                 let Some(path) = field_path(&expr) else { return Ok(Transformed::no(expr)) };
                 let at = match columns.iter().position(|known| known.path == path) {
                     Some(at) => at,

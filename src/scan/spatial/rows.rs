@@ -309,8 +309,9 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
 }
 
 fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
-    if let Some(points) = array.plain_points(rows.clone()) {
-        let (bounds, may_be_empty) = point_bounds(points.into_iter());
+    let (mut x, mut y) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+    if array.read_plain_points(rows.start, &mut x, &mut y) {
+        let (bounds, may_be_empty) = point_bounds(x.into_iter().zip(y));
         let mut facts = ExtentFacts { may_be_empty, ..ExtentFacts::NO_ROWS };
         if bounds.is_some() {
             facts.add(bounds);
