@@ -424,16 +424,13 @@ impl FileSource for OdpSource {
         let mut others = vec![];
         for filter in filters {
             let conjunct = SpatialConjunct::try_from_physical(&filter);
-            match conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
-                Some(conjunct) => {
-                    spatial.conjuncts.push(conjunct);
-                    spatial.are_tested = self.scan.pushdown_filters;
-                    if spatial.are_tested {
-                        pushed.push(Some(PushedDown::Yes));
-                        continue;
-                    }
+            if let Some(conjunct) = conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
+                spatial.conjuncts.push(conjunct);
+                spatial.are_tested = self.scan.pushdown_filters;
+                if spatial.are_tested {
+                    pushed.push(Some(PushedDown::Yes));
+                    continue;
                 }
-                None => {}
             }
             pushed.push(None);
             others.push(filter);

@@ -18,7 +18,7 @@ pub(crate) struct BatchFacts<'a> {
 }
 
 enum Source<'a> {
-    Points { x: CoordinateBounds, y: CoordinateBounds },
+    Points(Box<[CoordinateBounds; 2]>),
     Extents(&'a [Option<BoundingBox>]),
     Unknown,
 }
@@ -35,7 +35,7 @@ impl<'a> BatchFacts<'a> {
         let source = match target {
             SpatialTarget::Point { lon, lat } => {
                 match (coordinate_bounds(snapshot, lon), coordinate_bounds(snapshot, lat)) {
-                    (Some(x), Some(y)) => Source::Points { x, y },
+                    (Some(x), Some(y)) => Source::Points(Box::new([x, y])),
                     _ => Source::Unknown,
                 }
             }
@@ -80,7 +80,8 @@ impl<'a> BatchFacts<'a> {
     fn declared(&self, batch: usize) -> ExtentFacts {
         let unknown = ExtentFacts { may_be_empty: !self.is_finite, ..ExtentFacts::UNKNOWN };
         match &self.source {
-            Source::Points { x, y } => {
+            Source::Points(bounds) => {
+                let [x, y] = bounds.as_ref();
                 let rows = self.snapshot.batches()[batch].rows;
                 let nulls = (x.nulls[batch], y.nulls[batch]);
                 if nulls.0 == Some(rows) || nulls.1 == Some(rows) {

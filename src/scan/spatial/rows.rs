@@ -296,7 +296,7 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
     let (mut east, mut north) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
     let mut all_finite = true;
     for (x, y) in points {
-        let is_finite = (x - x) + (y - y) == 0.0;
+        let is_finite = x.is_finite() & y.is_finite();
         all_finite &= is_finite;
         if is_finite {
             west = west.min(x);
