@@ -179,6 +179,7 @@ impl OdpSource {
             conjuncts: conjuncts.as_slice().into(),
             columns,
             snapshot: Arc::clone(&self.scan.snapshot),
+            others: self.inner.filter(),
             readers,
             metrics: metrics.clone(),
             execution_metrics: self.inner.metrics().clone(),

@@ -15,6 +15,7 @@ use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{
     ParquetAccessPlan, RowGroupAccess, apply_file_schema_type_coercions,
 };
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
@@ -27,6 +28,7 @@ use super::batch_facts::BatchFacts;
 use super::columns::{FileColumns, TestColumns, leaves_under};
 use super::file_extents::FileExtents;
 use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
+use super::other_filters::OtherFilters;
 use super::rows::{PlannedGroup, RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
@@ -44,6 +46,8 @@ pub(crate) struct SpatialScan {
     /// `None`: rows are not tested here, but by whoever put the filter there.
     pub(crate) columns: Option<TestColumns>,
     pub(crate) snapshot: Arc<DatasetSnapshot>,
+    /// The filters beside: rows that they exclude need no test.
+    pub(crate) others: Option<Arc<dyn PhysicalExpr>>,
     /// Readers that come with page indexes.
     pub(crate) readers: PinnedReaderFactory,
     pub(crate) metrics: SpatialMetrics,
@@ -82,6 +86,7 @@ struct Run {
     metadata: ArrowReaderMetadata,
     columns: Option<FileColumns>,
     targets: Vec<FileTarget>,
+    others: Option<OtherFilters>,
     file_metrics: ParquetFileMetrics,
     /// Row groups that are not decided yet.
     ahead: VecDeque<(usize, Range<u64>)>,
@@ -120,8 +125,27 @@ impl Run {
             None => VecDeque::new(),
         };
         let targets = file_targets(&scan, &metadata, &file, batches.clone());
+        let others = match scan.others.as_ref().filter(|_| scan.prunes) {
+            None => None,
+            Some(others) => {
+                let table = scan.snapshot.table_schema();
+                OtherFilters::try_new(others, table, &file.partition_values, &metadata)?
+            }
+        };
         let reading = VecDeque::new();
-        Ok(Self { scan, inner, file, batches, metadata, columns, targets, file_metrics, ahead, reading })
+        Ok(Self {
+            scan,
+            inner,
+            file,
+            batches,
+            metadata,
+            columns,
+            targets,
+            others,
+            file_metrics,
+            ahead,
+            reading,
+        })
     }
 
     fn into_stream(self) -> BoxStream<'static, Result<RecordBatch>> {
@@ -207,7 +231,13 @@ impl Run {
         let mut decided = 0;
         for (index, span) in &self.ahead {
             let rows = u64::try_from(footer.row_group(*index).num_rows()).unwrap_or(0);
-            let group = PlannedGroup { index: *index, rows, intervals: planner.plan(*index, span) };
+            let mut intervals = planner.plan(*index, span);
+            if let Some(others) = &self.others
+                && intervals.iter().any(Interval::is_read)
+            {
+                intervals = others.restrict(&self.metadata, *index, intervals);
+            }
+            let group = PlannedGroup { index: *index, rows, intervals };
             let tests = group.rows_to_read();
             if to_test > 0 && to_test + tests > ROWS_AHEAD {
                 break;
