@@ -69,7 +69,7 @@ pub(crate) struct ScanShape {
     pub(crate) pushdown_filters: bool,
     /// Bounds and extents exclude rows.
     pub(crate) pruning: bool,
-    /// Coordinates hold no NaN, and geometries are not empty.
+    /// Coordinates hold no NaN, and geometries are neither empty nor malformed.
     pub(crate) finite_coordinates: bool,
 }
 
@@ -424,7 +424,7 @@ impl FileSource for OdpSource {
         let mut pushed = Vec::with_capacity(filters.len());
         let mut others = vec![];
         for filter in filters {
-            let conjunct = SpatialConjunct::try_from_physical(&filter);
+            let conjunct = SpatialConjunct::try_from_physical(&filter, schema);
             if let Some(conjunct) = conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
                 spatial.conjuncts.push(conjunct);
                 spatial.are_tested = self.scan.pushdown_filters;

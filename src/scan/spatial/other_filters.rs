@@ -29,26 +29,25 @@ pub(super) struct OtherFilters {
 }
 
 impl OtherFilters {
-    /// `None` if no page can be excluded.
+    /// `None` if no page can be excluded. `predicate` reads columns of the file alone.
     ///
     /// # Errors
     /// If the filters do not fit the file.
     pub(super) fn try_new(
         predicate: &Arc<dyn PhysicalExpr>,
         table: &TableSchema,
-        partition_values: &[ScalarValue],
         metadata: &ArrowReaderMetadata,
     ) -> Result<Option<Self>> {
         if metadata.metadata().column_index().is_none() {
             return Ok(None);
         }
-        let fields = table.table_partition_cols().iter().map(|field| field.name().clone());
-        let constants: HashMap<String, ScalarValue> = fields.zip(partition_values.iter().cloned()).collect();
-        let predicate = replace_columns_with_literals(Arc::clone(predicate), &constants)?;
         let file_schema = Arc::clone(metadata.schema());
         let adapter = DefaultPhysicalExprAdapterFactory
             .create(Arc::clone(table.file_schema()), Arc::clone(&file_schema))?;
-        let pages = PagePruningAccessPlanFilter::new(&adapter.rewrite(predicate)?, Arc::clone(&file_schema));
+        let pages = PagePruningAccessPlanFilter::new(
+            &adapter.rewrite(Arc::clone(predicate))?,
+            Arc::clone(&file_schema),
+        );
         let metrics = ParquetFileMetrics::new(0, "", &ExecutionPlanMetricsSet::new());
         Ok((pages.filter_number() > 0).then_some(Self { pages, file_schema, metrics }))
     }
@@ -87,6 +86,20 @@ impl OtherFilters {
             }
         }
     }
+}
+
+/// `predicate` with the partition columns as the constants that they are in one file.
+///
+/// # Errors
+/// If it cannot be rewritten.
+pub(super) fn with_partition_values(
+    predicate: &Arc<dyn PhysicalExpr>,
+    table: &TableSchema,
+    partition_values: &[ScalarValue],
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let fields = table.table_partition_cols().iter().map(|field| field.name().clone());
+    let constants: HashMap<String, ScalarValue> = fields.zip(partition_values.iter().cloned()).collect();
+    replace_columns_with_literals(Arc::clone(predicate), &constants)
 }
 
 /// The intervals, cut where `kept` begins and ends; rows outside it are skipped. `kept` is in order.
