@@ -8,3 +8,4 @@ mod layering;
 mod pruning_layouts;
 mod scan;
 mod spatial_functions;
+mod spatial_traps;

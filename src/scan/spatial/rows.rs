@@ -127,6 +127,8 @@ impl RowTest<'_> {
         let mut learning: Vec<Learning<'_>> =
             self.targets.iter().map(|target| Learning { target, chunks: vec![] }).collect();
         while let Some(batch) = stream.try_next().await.map_err(|error| unlocated(error.into()))? {
+            // Nothing else waits here where the bytes are in memory.
+            tokio::task::consume_budget().await;
             let runs = cursor.take(batch.num_rows());
             let batch = self.file_columns.read(&batch).map_err(unlocated)?;
             let mut all_confirmed = runs.iter().all(|run| run.interval.action == Action::Confirm);
