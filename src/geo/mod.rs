@@ -17,6 +17,7 @@ mod functions;
 mod geoarrow;
 mod geometry_error;
 mod invalid_rows;
+mod join_rule;
 mod kernel;
 mod line_relation;
 mod predicate;
@@ -33,6 +34,7 @@ pub(crate) use bounding_box::BoundingBox;
 pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;
 pub(crate) use geometry_error::InvalidGeometryRow;
+pub(crate) use join_rule::SpatialJoinRule;
 pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
