@@ -9,6 +9,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod crossing_constants;
 pub(crate) mod crs;
 mod decimal;
 mod distance;

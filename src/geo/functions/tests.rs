@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 
 use super::*;
 use crate::error::OdpError;
@@ -222,6 +222,82 @@ async fn structs_of_coordinates_are_points() {
     let error =
         run(&ctx, &format!("SELECT st_within(named_struct('a', lon, 'b', lat), '{SQUARE}') FROM t")).await;
     assert!(error.unwrap_err().to_string().contains("expected a geometry"));
+}
+
+/// A line across the antimeridian, if it is unwrapped; across 0 as written.
+const CROSSING: &str = "'LINESTRING(170 0,-170 0)'";
+
+#[tokio::test]
+async fn literals_across_the_antimeridian_are_unwrapped_and_columns_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = context();
+    let with = |region: &str| {
+        format!("SELECT column1 AS x, {region} AS region FROM VALUES (175.0), (0.0), (-175.0)")
+    };
+    // One region in all rows of a file is a constant: the Parquet reader puts it in as a literal.
+    for (name, sql) in [
+        ("same", with(CROSSING)),
+        ("mixed", format!("{} UNION ALL SELECT 9.0, 'POINT(1 1)'", with(CROSSING))),
+        ("binary", with(&format!("st_geomfromtext({CROSSING})"))),
+    ] {
+        let path = dir.path().join(format!("{name}.parquet")).display().to_string();
+        let copy = format!("COPY ({sql}) TO '{path}' STORED AS PARQUET");
+        ctx.sql(&copy).await.unwrap().collect().await.unwrap();
+        ctx.register_parquet(name, path, ParquetReadOptions::default()).await.unwrap();
+    }
+    for name in ["same", "mixed", "binary"] {
+        for (predicate, expected) in [
+            ("st_intersects(st_point(x, 0), region)".to_owned(), "0.0"),
+            ("st_contains(region, st_point(x, 0)) AND x < 5".to_owned(), "0.0"),
+            ("st_dwithin(region, st_point(x, 0), 1)".to_owned(), "0.0"),
+            ("st_intersects('POINT(0 0)', region)".to_owned(), "175.0 0.0 -175.0"),
+            ("st_intersects(region, 'POINT(175 0)')".to_owned(), ""),
+            ("st_dwithin('POINT(175 0)', region, 1)".to_owned(), ""),
+            // The same place, if it is unwrapped.
+            (format!("st_equals(region, {CROSSING})"), ""),
+            (format!("st_intersects(st_point(x, 0), {CROSSING})"), "175.0 -175.0"),
+            (format!("st_dwithin(st_geomfromtext({CROSSING}), st_point(x, 0), 1)"), "175.0 -175.0"),
+        ] {
+            let sql = format!("SELECT x FROM {name} WHERE x <> 9 AND {predicate} ORDER BY x DESC");
+            assert_eq!(run(&ctx, &sql).await.unwrap(), expected, "{sql}");
+            let sql = format!(
+                "SELECT x FROM (SELECT x, {predicate} AS p FROM {name}) WHERE x <> 9 AND p ORDER BY x DESC"
+            );
+            assert_eq!(run(&ctx, &sql).await.unwrap(), expected, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn crossing_literals_are_unwrapped_in_every_form() {
+    let ctx = context();
+    let point = "st_point(lon + 170, lat - 5)";
+    for area in [
+        CROSSING.to_owned(),
+        format!("st_geomfromtext({CROSSING})"),
+        format!("st_geomfromwkb(st_asbinary({CROSSING}))"),
+        format!("arrow_cast({CROSSING}, 'Utf8View')"),
+        "st_makeenvelope(170, -1, -170, 1)".to_owned(),
+    ] {
+        for (predicate, expected) in [
+            (format!("st_intersects({point}, {area})"), "tttnft"),
+            (format!("st_contains({area}, {point})"), "tttnft"),
+            (format!("st_dwithin({area}, {point}, 0)"), "tttnft"),
+            (format!("st_disjoint('POINT(0 0)', {area})"), "tttttt"),
+            (format!("st_dwithin('POINT(-179 0)', {area}, 0)"), "tttttt"),
+        ] {
+            assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
+        }
+    }
+    assert_eq!(answers(&ctx, &format!("contains({CROSSING}, {point})")).await, "tttnft");
+    // Only what changes is rewritten.
+    let explained = |area: &'static str| {
+        let sql = format!("EXPLAIN SELECT id FROM t WHERE st_within(wkb, {area})");
+        let ctx = &ctx;
+        async move { run(ctx, &sql).await.unwrap() }
+    };
+    assert!(!explained(CROSSING).await.contains("LINESTRING"));
+    assert!(explained("'LINESTRING(17 0,-17 0)'").await.contains("LINESTRING(17"));
 }
 
 /// Calls a function without a plan.

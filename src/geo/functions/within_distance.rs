@@ -6,15 +6,17 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crossing_constants::{unwrap_folded, unwrap_literals};
 use crate::geo::crs;
 use crate::geo::distance::are_points_within_distance;
 use crate::geo::functions::geometry_function::number_type;
@@ -26,13 +28,15 @@ use crate::options::{OdpOptions, OnInvalidGeometry};
 /// geometry false; a distance that is NaN or negative is an error.
 #[derive(Debug)]
 pub(crate) struct WithinDistanceFunction {
+    /// As of the predicates.
+    is_planned: bool,
     signature: Signature,
     cache: Arc<AreaCache>,
 }
 
 impl WithinDistanceFunction {
     pub(super) fn new(cache: Arc<AreaCache>) -> Self {
-        Self { signature: Signature::user_defined(Volatility::Immutable), cache }
+        Self { is_planned: false, signature: Signature::user_defined(Volatility::Immutable), cache }
     }
 
     /// The prepared area of a constant geometry; `None` for NULL.
@@ -40,8 +44,7 @@ impl WithinDistanceFunction {
     /// # Errors
     /// A plan error for a malformed geometry, and for a value that is no geometry.
     pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
-        let array = GeometryArray::try_new(&constant.to_array()?)?;
-        Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
+        self.cache.constant_area(constant)
     }
 
     fn invoke_constant(
@@ -65,8 +68,8 @@ impl WithinDistanceFunction {
 }
 
 impl PartialEq for WithinDistanceFunction {
-    fn eq(&self, _other: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.is_planned == other.is_planned
     }
 }
 
@@ -74,7 +77,7 @@ impl Eq for WithinDistanceFunction {}
 
 impl Hash for WithinDistanceFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
+        (self.name(), self.is_planned).hash(state);
     }
 }
 
@@ -128,16 +131,28 @@ impl ScalarUDFImpl for WithinDistanceFunction {
         true
     }
 
-    /// Only a check: the session's settings are not known before.
-    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+    /// Checks what depends on the session's settings, which are not known before, and unwraps literals.
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         crs::check_edges_of(self.name(), &args, info)?;
-        Ok(ExprSimplifyResult::Original(args))
+        // What is going to be folded is unwrapped then.
+        let is_folded = !args.iter().any(Expr::any_column_refs);
+        if is_folded || !unwrap_literals(&mut args, &self.cache)? && self.is_planned {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
+        let planned = Self { is_planned: true, ..Self::new(Arc::clone(&self.cache)) };
+        let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(planned)), args);
+        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
         let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
-        let [left, right, distances] = args.args.as_slice() else {
+        let arguments = if self.is_planned {
+            args.args.as_slice().into()
+        } else {
+            unwrap_folded(&args.args, &self.cache)?
+        };
+        let [left, right, distances] = arguments.as_ref() else {
             return plan_err!("st_dwithin got {} arguments, expected 3", args.args.len());
         };
         let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
