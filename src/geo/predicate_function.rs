@@ -90,9 +90,8 @@ impl PredicateFunction {
         let Some(area) = constant_or_null(setting, || self.constant_area(constant))? else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let answers = evaluate_rows(setting, std::slice::from_ref(array), |arrays| {
-            Ok(against_area(kind, &GeometryArray::try_with_field(&arrays[0], field)?, &area)?)
-        })?;
+        let rows = GeometryArray::try_with_field(array, field)?;
+        let answers = evaluate_rows(setting, &[rows], |rows, _| Ok(against_area(kind, &rows[0], &area)?))?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
 }
@@ -189,11 +188,10 @@ impl ScalarUDFImpl for PredicateFunction {
                 self.invoke_constant(self.kind.flipped(), (array, right_field), constant, setting)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
-                let pair = [Arc::clone(left), Arc::clone(right)];
-                let answers = evaluate_rows(setting, &pair, |arrays| {
-                    let left = GeometryArray::try_with_field(&arrays[0], left_field)?;
-                    let right = GeometryArray::try_with_field(&arrays[1], right_field)?;
-                    Ok(pairwise(self.kind, &left, &right, &self.cache)?)
+                let left = GeometryArray::try_with_field(left, left_field)?;
+                let right = GeometryArray::try_with_field(right, right_field)?;
+                let answers = evaluate_rows(setting, &[left, right], |pair, _| {
+                    Ok(pairwise(self.kind, &pair[0], &pair[1], &self.cache)?)
                 })?;
                 Ok(ColumnarValue::Array(Arc::new(answers)))
             }
