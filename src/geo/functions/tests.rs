@@ -7,18 +7,24 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 
 use super::*;
 use crate::error::OdpError;
+use crate::geo::array::GeometryValue;
+use crate::geo::sink::Outline;
 use crate::geo::wkb::to_wkb;
 use crate::geo::wkt::parse_wkt;
+use crate::options::{OdpOptions, OnInvalidGeometry};
 
 const SQUARE: &str = "POLYGON((0 0, 10 0, 10 10, 0 10, 0 0))";
 
 /// Rows: inside, boundary, outside, NULL, NaN, inside again; as lon/lat, WKT and WKB.
 fn context() -> SessionContext {
-    let ctx = SessionContext::new();
+    with_table(SessionContext::new())
+}
+
+fn with_table(ctx: SessionContext) -> SessionContext {
     for function in scalar_functions() {
         ctx.register_udf(function);
     }
@@ -298,6 +304,77 @@ async fn crossing_literals_are_unwrapped_in_every_form() {
     };
     assert!(!explained(CROSSING).await.contains("LINESTRING"));
     assert!(explained("'LINESTRING(17 0,-17 0)'").await.contains("LINESTRING(17"));
+}
+
+#[tokio::test]
+async fn malformed_rows_are_null_to_every_function_if_the_setting_says_so() {
+    let mut config = SessionConfig::new();
+    config
+        .options_mut()
+        .extensions
+        .insert(OdpOptions { on_invalid_geometry: OnInvalidGeometry::NoMatch, ..OdpOptions::default() });
+    let ctx = with_table(SessionContext::new_with_config(config));
+    let text = "CASE WHEN id < 2 THEN 'POINT(1' ELSE text END";
+    let wkb = "CASE WHEN id < 2 THEN X'0102' ELSE wkb END";
+    for geometry in [
+        text.to_owned(),
+        wkb.to_owned(),
+        format!("st_geomfromtext({text})"),
+        format!("st_geomfromwkb({wkb})"),
+        format!("st_geomfromwkb(arrow_cast({wkb}, 'BinaryView'))"),
+        format!("st_astext({text})"),
+        format!("st_asbinary({wkb})"),
+        format!("st_envelope({wkb})"),
+        format!("st_centroid({text})"),
+    ] {
+        for (predicate, expected) in [
+            (format!("st_within({geometry}, '{SQUARE}')"), "nnfnft"),
+            (format!("NOT st_within({geometry}, '{SQUARE}')"), "nntntf"),
+            (format!("st_dwithin('{SQUARE}', {geometry}, 1)"), "nntnft"),
+            (format!("st_intersects({geometry}, text)"), "nntnft"),
+        ] {
+            // The centroid of an empty geometry is NULL.
+            let expected = match geometry.starts_with("st_centroid") {
+                true => format!("{}n{}", &expected[..4], &expected[5..]),
+                false => expected.to_owned(),
+            };
+            assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
+        }
+    }
+    for (call, expected) in [
+        (format!("st_x({text}) > 0"), "nntnnt"),
+        (format!("st_ymax({wkb}) > 0"), "nntnnt"),
+        (format!("st_isempty({text})"), "nnfntf"),
+        (format!("st_geometrytype({wkb}) = 'ST_Point'"), "nntnft"),
+    ] {
+        assert_eq!(answers(&ctx, &call).await, expected, "{call}");
+    }
+    // A null inside a geometry is a fault of its row.
+    let end = "CASE WHEN id <> 2 THEN named_struct('x', 9.0, 'y', 9.0) END";
+    let line = format!("st_intersects(make_array(named_struct('x', id, 'y', 0.0), {end}), '{SQUARE}')");
+    assert_eq!(answers(&ctx, &line).await, "ttnttt");
+    assert_eq!(answers(&ctx, &format!("id = 2 OR {line}")).await, "tttttt");
+    let error = run(&context(), &format!("SELECT {line} FROM t")).await.unwrap_err().to_string();
+    assert!(error.contains("row 2") && error.contains("null inside"), "{error}");
+    // A geometry of another type is no malformed one, and a constant is not in a row.
+    let line = "CASE WHEN id < 2 THEN 'LINESTRING(0 0,1 1)' ELSE text END";
+    assert!(run(&ctx, &format!("SELECT st_x({line}) FROM t")).await.is_err());
+    assert!(run(&ctx, "SELECT st_geomfromtext('POINT(1') FROM t").await.is_err());
+}
+
+#[tokio::test]
+async fn points_too_large_to_compute_with_are_empty() {
+    let ctx = context();
+    for (call, expected) in [
+        ("st_isempty(st_point(lon * 1e100, lat))", "tttntt"),
+        ("st_equals(st_point(lon * 1e100, lat), 'POINT EMPTY')", "tttntt"),
+        ("st_equals(st_point(lon * 1e100, lat), st_point(lat * 1e101, lon))", "tttntt"),
+        ("st_xmin(st_point(lon * 1e100, lat)) IS NULL", "tttttt"),
+    ] {
+        assert_eq!(answers(&ctx, call).await, expected, "{call}");
+    }
+    let value = GeometryValue::Point(1e101, 0.0);
+    assert_eq!(value.outline().unwrap(), Outline::Empty);
 }
 
 /// Calls a function without a plan.
