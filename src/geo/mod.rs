@@ -9,6 +9,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod crossing_constants;
 pub(crate) mod crs;
 mod decimal;
 mod distance;
@@ -42,3 +43,8 @@ const MAX_DEPTH: usize = 64;
 
 /// Coordinates beyond this are refused: products of differences must stay finite in `geo`.
 const MAX_COORDINATE: f64 = 1e100;
+
+/// Whether a coordinate can be computed with: it is finite and in range. A point with one that cannot is empty.
+pub(crate) fn is_usable(coordinate: f64) -> bool {
+    coordinate.abs() <= MAX_COORDINATE
+}
