@@ -7,4 +7,6 @@ mod geometry_metadata;
 mod layering;
 mod pruning_layouts;
 mod scan;
+mod shapes;
+mod spatial_equivalence;
 mod spatial_functions;
