@@ -15,7 +15,7 @@ use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
+use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider};
 use futures::TryStreamExt;

@@ -103,6 +103,7 @@ mod tests {
             extent: Extent::Within(BoundingBox { xmin: at, ymin: 0.0, xmax: at + 1.0, ymax: 1.0 }),
             may_be_null: false,
             may_be_empty: false,
+            may_be_malformed: false,
         };
         Chunk { rows, facts }
     }

@@ -187,6 +187,35 @@ fn keeps_numbers(from: &DataType, to: &DataType) -> bool {
         }
 }
 
+/// Whether what bounds the column or field at `path` in a file bounds it in the table, to whose type it is cast.
+pub(crate) fn keeps_bounds(file: &Schema, table: &Schema, path: &[String]) -> bool {
+    match (find_type(file.fields(), path), find_type(table.fields(), path)) {
+        (Found::Leaf(from), Found::Leaf(to)) => keeps_geometries(from, to),
+        _ => false,
+    }
+}
+
+/// Whether geometries, or numbers, of type `from` are the same, or within the same bounds, as type `to`.
+pub(super) fn keeps_geometries(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Dictionary, FixedSizeList, LargeList, List, Struct};
+    match (from, to) {
+        (from, to) if from == to => true,
+        (Dictionary(_, from), to) => keeps_geometries(from, to),
+        (from, Dictionary(_, to)) => keeps_geometries(from, to),
+        (from, to) if from.is_string() || to.is_string() => from.is_string() && to.is_string(),
+        (from, to) if from.is_binary() || to.is_binary() => from.is_binary() && to.is_binary(),
+        (Struct(from), Struct(to)) => from.iter().all(|field| {
+            let wanted = to.iter().find(|other| other.name() == field.name());
+            wanted.is_none_or(|wanted| keeps_geometries(field.data_type(), wanted.data_type()))
+        }),
+        (List(from) | LargeList(from), List(to) | LargeList(to))
+        | (FixedSizeList(from, _), FixedSizeList(to, _)) => {
+            keeps_geometries(from.data_type(), to.data_type())
+        }
+        _ => keeps_numbers(from, to),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -32,6 +32,7 @@ pub(crate) use footer::{cached_footer, fetch_footer};
 use geometry::FileColumn;
 pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use hive::DeclaredPartition;
+pub(crate) use leaves::keeps_bounds;
 use listing::{ListedFile, Location};
 
 use crate::dataset::{BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches};

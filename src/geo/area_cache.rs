@@ -7,6 +7,7 @@ use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area::antimeridian::unwrap_crossings;
 use crate::geo::array::GeometryValue;
+use crate::geo::geometry_error::GeometryError;
 use crate::geo::wkb::to_wkb;
 
 /// Areas kept at most.
@@ -14,11 +15,17 @@ const MAX_AREAS: usize = 64;
 /// Text and WKB kept at most; the newest area is kept whatever its size.
 const MAX_BYTES: usize = 32 << 20;
 
-/// The areas used last, newest at the back.
+/// The areas used last.
 #[derive(Debug, Default)]
 pub(crate) struct AreaCache {
-    entries: RwLock<VecDeque<(Key, Arc<Area>)>>,
+    constants: Entries,
+    /// Of values in rows, which are never unwrapped.
+    rows: Entries,
 }
+
+/// Areas by their values, newest at the back.
+#[derive(Debug, Default)]
+struct Entries(RwLock<VecDeque<(Key, Arc<Area>)>>);
 
 #[derive(Debug)]
 enum Key {
@@ -30,38 +37,49 @@ enum Key {
 impl AreaCache {
     /// The prepared area of a constant.
     ///
-    /// Constants are compared whole, not hashed: that is a `memcmp` per call, which usually fails at the length.
-    ///
     /// # Errors
     /// [`OdpError::InvalidFilter`] for a malformed constant.
     pub(crate) fn area(&self, constant: GeometryValue<'_>) -> Result<Arc<Area>, OdpError> {
-        if let GeometryValue::Nested(..) | GeometryValue::Box(_) = constant {
-            let wkb = constant.parse().and_then(|geometry| to_wkb(&geometry))?;
-            return self.area(GeometryValue::Wkb(&wkb));
+        let prepare = || constant.parse().map(unwrap_crossings).and_then(Area::try_new);
+        self.constants.area(constant, &prepare).map_err(|error| match constant {
+            GeometryValue::Wkt(text) => error.in_text(text),
+            GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
+            _ => error.into(),
+        })
+    }
+
+    /// The prepared area of a value that many rows share.
+    ///
+    /// # Errors
+    /// [`GeometryError`] for a malformed value.
+    pub(crate) fn area_of_rows(&self, value: GeometryValue<'_>) -> Result<Arc<Area>, GeometryError> {
+        self.rows.area(value, &|| value.parse().and_then(Area::try_new))
+    }
+}
+
+impl Entries {
+    /// Values are compared whole, not hashed: that is a `memcmp` per call, which usually fails at the length.
+    fn area(
+        &self,
+        value: GeometryValue<'_>,
+        prepare: &dyn Fn() -> Result<Area, GeometryError>,
+    ) -> Result<Arc<Area>, GeometryError> {
+        if let GeometryValue::Nested(..) | GeometryValue::Box(_) = value {
+            let wkb = value.parse().and_then(|geometry| to_wkb(&geometry))?;
+            return self.area(GeometryValue::Wkb(&wkb), prepare);
         }
         let find = |entries: &VecDeque<(Key, Arc<Area>)>| {
-            entries
-                .iter()
-                .rev()
-                .find(|(key, _)| key.value().same(&constant))
-                .map(|(_, area)| Arc::clone(area))
+            entries.iter().rev().find(|(key, _)| key.value().same(&value)).map(|(_, area)| Arc::clone(area))
         };
-        if let Some(area) = find(&self.entries.read().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(area) = find(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(area);
         }
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(area) = find(&entries) {
             return Ok(area);
         }
-        let area =
-            Arc::new(constant.parse().map(unwrap_crossings).and_then(Area::try_new).map_err(|error| {
-                match constant {
-                    GeometryValue::Wkt(text) => error.in_text(text),
-                    GeometryValue::Wkb(bytes) => error.in_wkb(bytes),
-                    _ => error.into(),
-                }
-            })?);
-        entries.extend(Key::new(constant).map(|key| (key, Arc::clone(&area))));
+        let area = Arc::new(prepare()?);
+        entries.extend(Key::new(value).map(|key| (key, Arc::clone(&area))));
         while entries.len() > MAX_AREAS
             || (entries.len() > 1 && entries.iter().map(|(key, _)| key.size()).sum::<usize>() > MAX_BYTES)
         {
@@ -112,6 +130,6 @@ mod tests {
             cache.area(GeometryValue::Point(x as f64, 0.0)).unwrap();
         }
         assert!(!Arc::ptr_eq(&first, &cache.area(GeometryValue::Wkt("POINT(1 2)")).unwrap()));
-        assert_eq!(cache.entries.read().unwrap().len(), MAX_AREAS);
+        assert_eq!(cache.constants.0.read().unwrap().len(), MAX_AREAS);
     }
 }

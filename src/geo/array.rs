@@ -1,7 +1,5 @@
 //! Geometry values in Arrow arrays: WKB, WKT, structs of x and y, and the other encodings of GeoArrow.
 
-use std::ops::Range;
-
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float64Array, LargeBinaryArray, LargeStringArray,
     StringArray, StringViewArray, StructArray,
@@ -148,16 +146,25 @@ impl GeometryArray {
         }
     }
 
-    /// The coordinates of the geometries in `rows`, if all of them are points in WKB without Z, M or SRID.
-    pub(crate) fn plain_points(&self, rows: Range<usize>) -> Option<Vec<(f64, f64)>> {
-        fn read<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Option<Vec<(f64, f64)>> {
-            values.map(|value| wkb_point(value?)).collect()
+    /// Reads the coordinates of the rows from `first` on, as many as there is room for, if all of them are points in
+    /// WKB without Z, M or SRID; `false` otherwise, and if one is null.
+    pub(crate) fn read_plain_points(&self, first: usize, x: &mut [f64], y: &mut [f64]) -> bool {
+        fn read<'a>(values: impl Iterator<Item = &'a [u8]>, x: &mut [f64], y: &mut [f64]) -> bool {
+            for ((value, x), y) in values.zip(x).zip(y) {
+                let Some(point) = wkb_point(value) else { return false };
+                (*x, *y) = point;
+            }
+            true
+        }
+        let rows = first..first + x.len();
+        if self.nulls().is_some_and(|nulls| nulls.slice(first, x.len()).null_count() > 0) {
+            return false;
         }
         match self {
-            Self::Binary(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
-            Self::LargeBinary(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
-            Self::BinaryView(array) => read(rows.map(|row| array.is_valid(row).then(|| array.value(row)))),
-            _ => None,
+            Self::Binary(array) => read(rows.map(|row| array.value(row)), x, y),
+            Self::LargeBinary(array) => read(rows.map(|row| array.value(row)), x, y),
+            Self::BinaryView(array) => read(rows.map(|row| array.value(row)), x, y),
+            _ => false,
         }
     }
 
@@ -177,6 +184,38 @@ impl GeometryArray {
             Self::Nested(array) => GeometryValue::Nested(array, row),
             Self::Boxes { bounds, .. } => GeometryValue::Box(bounds.each_ref().map(|bound| bound.value(row))),
         })
+    }
+
+    /// The rows from `first` on, without a copy.
+    pub(crate) fn slice(&self, first: usize, count: usize) -> Self {
+        let part = |nulls: &Option<NullBuffer>| nulls.as_ref().map(|nulls| nulls.slice(first, count));
+        match self {
+            Self::Points { x, y, nulls } => {
+                Self::Points { x: x.slice(first, count), y: y.slice(first, count), nulls: part(nulls) }
+            }
+            Self::Binary(array) => Self::Binary(array.slice(first, count)),
+            Self::LargeBinary(array) => Self::LargeBinary(array.slice(first, count)),
+            Self::BinaryView(array) => Self::BinaryView(array.slice(first, count)),
+            Self::Utf8(array) => Self::Utf8(array.slice(first, count)),
+            Self::LargeUtf8(array) => Self::LargeUtf8(array.slice(first, count)),
+            Self::Utf8View(array) => Self::Utf8View(array.slice(first, count)),
+            Self::Nested(array) => Self::Nested(array.slice(first, count)),
+            Self::Boxes { bounds, nulls } => {
+                let bounds = bounds.each_ref().map(|bound| bound.slice(first, count));
+                Self::Boxes { bounds, nulls: part(nulls) }
+            }
+        }
+    }
+
+    /// The rows from `first` on that hold the same value, or are null, as that row does.
+    pub(crate) fn run_length(&self, first: usize) -> usize {
+        let value = self.value(first);
+        let is_same = |row: &usize| match (&value, self.value(*row)) {
+            (Some(value), Some(other)) => value.same(&other),
+            (None, None) => true,
+            _ => false,
+        };
+        1 + (first + 1..self.len()).take_while(is_same).count()
     }
 
     /// The box of the geometry in a row, without building it and without allocation: `None` for null,
@@ -262,8 +301,9 @@ impl<'a> GeometryValue<'a> {
             (Self::Point(x, y), GeometryValue::Point(other_x, other_y)) => {
                 x.to_bits() == other_x.to_bits() && y.to_bits() == other_y.to_bits()
             }
-            (Self::Wkb(bytes), GeometryValue::Wkb(other)) => bytes == other,
-            (Self::Wkt(text), GeometryValue::Wkt(other)) => text == other,
+            // Repeated values of a view array are stored once.
+            (Self::Wkb(bytes), GeometryValue::Wkb(other)) => std::ptr::eq(*bytes, *other) || bytes == other,
+            (Self::Wkt(text), GeometryValue::Wkt(other)) => std::ptr::eq(*text, *other) || text == other,
             (Self::Nested(array, row), GeometryValue::Nested(other, other_row)) => {
                 array.same(*row, other, *other_row)
             }

@@ -24,14 +24,17 @@ pub(crate) struct ExtentFacts {
     pub(crate) may_be_null: bool,
     /// A row may hold an empty geometry; so is a point with NaN or infinity.
     pub(crate) may_be_empty: bool,
+    /// A row may hold a malformed geometry: an error, or NULL to a predicate.
+    pub(crate) may_be_malformed: bool,
 }
 
 impl ExtentFacts {
     /// Nothing is known.
-    pub(crate) const UNKNOWN: Self = Self { extent: Extent::Unknown, may_be_null: true, may_be_empty: true };
+    pub(crate) const UNKNOWN: Self =
+        Self { extent: Extent::Unknown, may_be_null: true, may_be_empty: true, may_be_malformed: true };
     /// There are no rows.
     pub(crate) const NO_ROWS: Self =
-        Self { extent: Extent::Nowhere, may_be_null: false, may_be_empty: false };
+        Self { extent: Extent::Nowhere, may_be_null: false, may_be_empty: false, may_be_malformed: false };
     /// Every row is NULL.
     pub(crate) const ALL_NULL: Self = Self { may_be_null: true, ..Self::NO_ROWS };
 
@@ -46,6 +49,7 @@ impl ExtentFacts {
             extent,
             may_be_null: self.may_be_null || other.may_be_null,
             may_be_empty: self.may_be_empty || other.may_be_empty,
+            may_be_malformed: self.may_be_malformed || other.may_be_malformed,
         }
     }
 

@@ -145,6 +145,15 @@ impl NestedArray {
         Ok(Self { kind, levels, coordinates, nulls: array.nulls().cloned() })
     }
 
+    pub(super) fn slice(&self, first: usize, count: usize) -> Self {
+        let mut levels = self.levels.clone();
+        if let Some(offsets) = levels.first_mut() {
+            *offsets = offsets[first..=first + count].to_vec();
+        }
+        let nulls = self.nulls.as_ref().map(|nulls| nulls.slice(first, count));
+        Self { kind: self.kind, levels, coordinates: self.coordinates.clone(), nulls }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.levels.first().map_or(0, |offsets| offsets.len() - 1)
     }

@@ -2,6 +2,7 @@
 
 mod area;
 mod area_cache;
+mod area_test;
 mod array;
 mod bounding_box;
 mod box_tree;
@@ -25,6 +26,7 @@ mod spatial_filter;
 mod wkb;
 mod wkt;
 
+pub(crate) use area_test::prepare_constants;
 pub(crate) use array::GeometryArray;
 pub(crate) use array::geometry_type;
 pub(crate) use bounding_box::BoundingBox;

@@ -175,7 +175,7 @@ impl ScalarUDFImpl for PredicateFunction {
                 let answers = evaluate_rows(setting, &pair, |arrays| {
                     let left = GeometryArray::try_with_field(&arrays[0], left_field)?;
                     let right = GeometryArray::try_with_field(&arrays[1], right_field)?;
-                    Ok(pairwise(self.kind, &left, &right)?)
+                    Ok(pairwise(self.kind, &left, &right, &self.cache)?)
                 })?;
                 Ok(ColumnarValue::Array(Arc::new(answers)))
             }

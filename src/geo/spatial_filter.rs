@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NotExpr, TryCastExpr};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NotExpr};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
@@ -78,9 +78,9 @@ pub(crate) enum SpatialTarget {
 
 impl SpatialConjunct {
     /// `None` for a filter without a spatial predicate between a column and a non-null constant.
-    pub(crate) fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+    pub(crate) fn try_from_physical(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Self> {
         let mut predicates = vec![];
-        let logic = Logic::from_physical(expr, &mut predicates);
+        let logic = Logic::from_physical(expr, schema, &mut predicates);
         (!predicates.is_empty()).then(|| Self { expr: Arc::clone(expr), predicates, logic })
     }
 
@@ -96,19 +96,23 @@ impl SpatialConjunct {
 }
 
 impl Logic {
-    fn from_physical(expr: &Arc<dyn PhysicalExpr>, predicates: &mut Vec<SpatialPredicate>) -> Self {
+    fn from_physical(
+        expr: &Arc<dyn PhysicalExpr>,
+        schema: &Schema,
+        predicates: &mut Vec<SpatialPredicate>,
+    ) -> Self {
         if let Some(binary) = expr.downcast_ref::<BinaryExpr>()
             && let operator @ (Operator::And | Operator::Or) = binary.op()
         {
             let mut parts = vec![];
             flatten(expr, *operator, &mut parts);
-            let parts = parts.into_iter().map(|part| Self::from_physical(part, predicates)).collect();
+            let parts = parts.into_iter().map(|part| Self::from_physical(part, schema, predicates)).collect();
             return if *operator == Operator::And { Self::And(parts) } else { Self::Or(parts) };
         }
         if let Some(not) = expr.downcast_ref::<NotExpr>() {
-            return Self::Not(Box::new(Self::from_physical(not.arg(), predicates)));
+            return Self::Not(Box::new(Self::from_physical(not.arg(), schema, predicates)));
         }
-        match SpatialPredicate::try_from_physical(expr) {
+        match SpatialPredicate::try_from_physical(expr, schema) {
             Some(predicate) => {
                 predicates.push(predicate);
                 Self::Predicate(predicates.len() - 1)
@@ -149,7 +153,7 @@ fn flatten<'a>(
 
 impl SpatialPredicate {
     /// Finds one of this crate's predicates between a column and a non-null constant, in either order.
-    fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+    fn try_from_physical(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Self> {
         let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
         let implementation = function.fun().inner();
         if let Some(near) = implementation.downcast_ref::<WithinDistanceFunction>() {
@@ -162,7 +166,7 @@ impl SpatialPredicate {
             };
             let area = near.constant_area(&constant).ok().flatten()?;
             let question = Question::Near(distance);
-            return Some(Self { target: SpatialTarget::try_from_physical(target)?, area, question });
+            return Some(Self { target: SpatialTarget::try_from_physical(target, schema)?, area, question });
         }
         let predicate = implementation.downcast_ref::<PredicateFunction>()?;
         let [left, right] = function.args() else { return None };
@@ -173,7 +177,7 @@ impl SpatialPredicate {
         };
         let area = predicate.constant_area(&constant).ok().flatten()?;
         let question = Question::Relation(kind);
-        Some(Self { target: SpatialTarget::try_from_physical(target)?, area, question })
+        Some(Self { target: SpatialTarget::try_from_physical(target, schema)?, area, question })
     }
 
     /// What the predicate can give in rows of which `facts` tells. Conservative.
@@ -188,7 +192,8 @@ impl SpatialPredicate {
         };
         let of_empty =
             if facts.may_be_empty { Outcomes::only(self.answer_when_empty()) } else { Outcomes::NONE };
-        let of_null = if facts.may_be_null { Outcomes::NULL } else { Outcomes::NONE };
+        let is_null = facts.may_be_null || facts.may_be_malformed;
+        let of_null = if is_null { Outcomes::NULL } else { Outcomes::NONE };
         of_points | of_empty | of_null
     }
 
@@ -214,38 +219,52 @@ impl SpatialPredicate {
 }
 
 impl SpatialTarget {
-    fn try_from_physical(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
-        if let Some(path) = field_path(expr) {
+    fn try_from_physical(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Self> {
+        if let Some(path) = field_path(expr, schema) {
             return Some(Self::Geometry { path });
         }
-        if let Some(inner) = cast_argument(expr) {
-            return Self::try_from_physical(inner);
+        if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+            // A cast between text and binary makes another geometry of the same bytes, or none.
+            let from = cast.expr().data_type(schema).ok()?;
+            return keeps_geometry(&from, cast.cast_type())
+                .then(|| Self::try_from_physical(cast.expr(), schema))
+                .flatten();
         }
         let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
         let kind = function.fun().inner().downcast_ref::<GeometryFunction>()?.kind();
         match (kind, function.args()) {
             (FunctionKind::Point, [lon, lat]) => {
-                Some(Self::Point { lon: coordinate_path(lon)?, lat: coordinate_path(lat)? })
+                Some(Self::Point { lon: coordinate_path(lon, schema)?, lat: coordinate_path(lat, schema)? })
             }
             (FunctionKind::FromText | FunctionKind::FromWkb | FunctionKind::AsText, [inner]) => {
-                Self::try_from_physical(inner)
+                Self::try_from_physical(inner, schema)
             }
             _ => None,
         }
     }
 }
 
-/// A column, possibly cast to Float64: that keeps the order of numbers.
-fn coordinate_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
-    match expr.downcast_ref::<CastExpr>() {
-        Some(cast) if *cast.cast_type() == DataType::Float64 => coordinate_path(cast.expr()),
-        Some(_) => None,
-        None => field_path(expr),
+/// Whether a cast only changes the layout of text or binary, or nothing.
+fn keeps_geometry(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Dictionary(_, from), to) => keeps_geometry(from, to),
+        (from, to) => {
+            from == to || (from.is_string() && to.is_string()) || (from.is_binary() && to.is_binary())
+        }
     }
 }
 
-/// A column, or a field of one by DataFusion's `get_field`.
-pub(crate) fn field_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
+/// A column of numbers, possibly cast to Float64: that keeps their order.
+fn coordinate_path(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<FieldPath> {
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) if *cast.cast_type() == DataType::Float64 => coordinate_path(cast.expr(), schema),
+        Some(_) => None,
+        None => field_path(expr, schema).filter(|_| expr.data_type(schema).is_ok_and(|t| t.is_numeric())),
+    }
+}
+
+/// A column, or a field of a struct column by DataFusion's `get_field`. That function reads maps, too: not such a field.
+pub(crate) fn field_path(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<FieldPath> {
     fn collect(expr: &Arc<dyn PhysicalExpr>, path: &mut Vec<String>) -> Option<()> {
         if let Some(column) = expr.downcast_ref::<Column>() {
             path.push(column.name().to_owned());
@@ -264,11 +283,17 @@ pub(crate) fn field_path(expr: &Arc<dyn PhysicalExpr>) -> Option<FieldPath> {
     }
     let mut path = vec![];
     collect(expr, &mut path)?;
+    let (column, fields) = path.split_first()?;
+    let mut data_type = schema.field_with_name(column).ok()?.data_type();
+    for name in fields {
+        let DataType::Struct(inner) = data_type else { return None };
+        data_type = inner.find(name)?.1.data_type();
+    }
     Some(path.into())
 }
 
 /// The geometry of a constant expression, as a value that a predicate takes.
-fn constant_value(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
+pub(crate) fn constant_value(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
     if let Some(literal) = expr.downcast_ref::<Literal>() {
         return Some(literal.value().clone());
     }
@@ -283,17 +308,9 @@ fn constant_value(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
     }
 }
 
-fn cast_argument(expr: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
-    match (expr.downcast_ref::<CastExpr>(), expr.downcast_ref::<TryCastExpr>()) {
-        (Some(cast), _) => Some(cast.expr()),
-        (None, Some(cast)) => Some(cast.expr()),
-        (None, None) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::datatypes::{Field, Fields, Schema};
+    use datafusion::arrow::datatypes::{Field, Fields};
     use datafusion::common::ToDFSchema;
     use datafusion::prelude::SessionContext;
 
@@ -317,10 +334,19 @@ mod tests {
             Field::new("wkb", DataType::Binary, true),
             Field::new("text", DataType::Utf8View, true),
             Field::new("place", DataType::Struct(place), true),
+            Field::new_map(
+                "tags",
+                "entries",
+                Field::new("keys", DataType::Utf8, false),
+                Field::new("values", DataType::Utf8, true),
+                false,
+                true,
+            ),
         ];
-        let schema = Schema::new(fields).to_dfschema().unwrap();
+        let arrow = Schema::new(fields);
+        let schema = arrow.clone().to_dfschema().unwrap();
         let expr = ctx.parse_sql_expr(sql, &schema).unwrap();
-        SpatialConjunct::try_from_physical(&ctx.create_physical_expr(expr, &schema).unwrap())
+        SpatialConjunct::try_from_physical(&ctx.create_physical_expr(expr, &schema).unwrap(), &arrow)
     }
 
     fn path(names: &[&str]) -> FieldPath {
@@ -371,6 +397,9 @@ mod tests {
             "lon > 3".to_owned(),
             format!("st_within(st_point(lon + 1, lat), {SQUARE})"),
             format!("st_within(st_point(CAST(lon AS INT), lat), {SQUARE})"),
+            format!("st_within(CAST(text AS BYTEA), {SQUARE})"),
+            format!("st_within(TRY_CAST(wkb AS VARCHAR), {SQUARE})"),
+            format!("st_within(tags['footprint'], {SQUARE})"),
         ] {
             assert!(find(&sql).is_none(), "{sql}");
         }
@@ -383,6 +412,7 @@ mod tests {
             extent: Extent::Within(extent),
             may_be_null: false,
             may_be_empty: false,
+            may_be_malformed: false,
         };
         let (inside, outside) = (facts(inside), facts(inside.shifted(20.0)));
         let (yes, no, either) = (Outcomes::TRUE, Outcomes::FALSE, Outcomes::TRUE | Outcomes::FALSE);
@@ -406,6 +436,11 @@ mod tests {
         let within = find(&format!("st_within(wkb, {SQUARE})")).unwrap();
         let with_empty = ExtentFacts { may_be_empty: true, ..inside };
         assert_eq!(within.outcomes(|_| with_empty), either);
+        let malformed = ExtentFacts { may_be_malformed: true, ..outside };
+        let disjoint = find(&format!("st_disjoint(wkb, {SQUARE})")).unwrap();
+        assert!(
+            disjoint.outcomes(|_| malformed).may_match() && !disjoint.outcomes(|_| malformed).all_match()
+        );
         let with_null = ExtentFacts { may_be_null: true, ..inside };
         assert_eq!(within.outcomes(|_| with_null), Outcomes::TRUE | Outcomes::NULL);
         assert!(!within.outcomes(|_| ExtentFacts::ALL_NULL).may_match());

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_plan::metrics::Count;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
@@ -88,7 +88,14 @@ impl MorselPlanner for WaitingPlanner {
             let run = file.extension::<BatchRun>().map(|run| run.0.clone());
             batches_opened.add(run.as_ref().map_or(1, Range::len));
             let held = Held::new(&file, permit);
-            if let (Some(scan), Some(batches)) = (spatial, run) {
+            if let Some(scan) = spatial {
+                let Some(batches) = run else {
+                    // Nobody else evaluates the filter.
+                    return internal_err!(
+                        "{} is scanned without the batches that it is made of",
+                        file.path()
+                    );
+                };
                 return Ok(held.planner(Box::new(SpatialRun { scan, inner, file, batches })));
             }
             let planner = held.guard(|| inner.plan_file(file))?;

@@ -62,8 +62,9 @@ impl<'a> BatchPruner<'a> {
         });
         self.summary.by_statistics += self.drop_where(|_, i| !keep[i]);
         let conjuncts = predicates.iter().flat_map(|predicate| split_conjunction(predicate));
+        let schema = self.snapshot.schema();
         let spatial: Vec<SpatialConjunct> =
-            conjuncts.filter_map(SpatialConjunct::try_from_physical).collect();
+            conjuncts.filter_map(|expr| SpatialConjunct::try_from_physical(expr, &schema)).collect();
         if !spatial.is_empty() {
             self.prune_extents(&spatial, is_finite);
         }

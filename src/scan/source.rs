@@ -69,7 +69,7 @@ pub(crate) struct ScanShape {
     pub(crate) pushdown_filters: bool,
     /// Bounds and extents exclude rows.
     pub(crate) pruning: bool,
-    /// Coordinates hold no NaN, and geometries are not empty.
+    /// Coordinates hold no NaN, and geometries are neither empty nor malformed.
     pub(crate) finite_coordinates: bool,
 }
 
@@ -179,6 +179,7 @@ impl OdpSource {
             conjuncts: conjuncts.as_slice().into(),
             columns,
             snapshot: Arc::clone(&self.scan.snapshot),
+            others: self.inner.filter(),
             readers,
             metrics: metrics.clone(),
             execution_metrics: self.inner.metrics().clone(),
@@ -423,17 +424,14 @@ impl FileSource for OdpSource {
         let mut pushed = Vec::with_capacity(filters.len());
         let mut others = vec![];
         for filter in filters {
-            let conjunct = SpatialConjunct::try_from_physical(&filter);
-            match conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
-                Some(conjunct) => {
-                    spatial.conjuncts.push(conjunct);
-                    spatial.are_tested = self.scan.pushdown_filters;
-                    if spatial.are_tested {
-                        pushed.push(Some(PushedDown::Yes));
-                        continue;
-                    }
+            let conjunct = SpatialConjunct::try_from_physical(&filter, schema);
+            if let Some(conjunct) = conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
+                spatial.conjuncts.push(conjunct);
+                spatial.are_tested = self.scan.pushdown_filters;
+                if spatial.are_tested {
+                    pushed.push(Some(PushedDown::Yes));
+                    continue;
                 }
-                None => {}
             }
             pushed.push(None);
             others.push(filter);

@@ -161,6 +161,16 @@ impl CoordinateLeaves {
         }
         let is_unique = pairs.len() == 1;
         let (_, pair) = pairs.pop().filter(|_| is_unique)?;
+        // A box, whatever else is in it.
+        let parent =
+            leaves.paths().find(|(leaf, _)| *leaf == pair.x).map(|(_, path)| &path[..path.len() - 1])?;
+        let is_edge = |path: &[String]| {
+            path.split_last()
+                .is_some_and(|(last, other)| other == parent && last.eq_ignore_ascii_case("xmin"))
+        };
+        if leaves.paths().any(|(_, path)| is_edge(path)) {
+            return None;
+        }
         (leaves.is_float(pair.x) && leaves.is_float(pair.y)).then_some(pair)
     }
 

@@ -28,6 +28,7 @@ use crate::geo::{BoundingBox, geometry_type};
 #[derive(Debug)]
 pub(crate) struct FileColumn {
     name: String,
+    data_type: DataType,
     /// The file says that it is one; else it only looks like one.
     is_declared: bool,
     description: GeometryDescription,
@@ -123,6 +124,7 @@ fn read_column(
     };
     FileColumn {
         name: name.clone(),
+        data_type: field.data_type().clone(),
         is_declared,
         description: GeometryDescription {
             crs: crs.as_ref().map(|(_, crs)| crs.label().to_owned()),

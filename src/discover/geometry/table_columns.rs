@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{FileColumn, GroupExtent};
 use crate::dataset::{BatchMetadata, FileGeometry, GeometryColumn, GeometryDescription};
+use crate::discover::leaves::keeps_geometries;
 use crate::error::OdpError;
 use crate::geo::BoundingBox;
 use crate::geo::crs::{Crs, EXTENSION_METADATA, EXTENSION_NAME, ExtensionMetadata, is_geoarrow};
@@ -55,9 +56,12 @@ pub(crate) fn merge<'a>(
     let mut columns: Vec<TableGeometry> = Vec::new();
     let (mut num_files, mut row_groups) = (0, 0);
     for (path, groups, file_columns) in files {
-        for file_column in file_columns.drain(..) {
-            if table.field_with_name(&file_column.name).is_err() {
-                continue;
+        for mut file_column in file_columns.drain(..) {
+            let Ok(field) = table.field_with_name(&file_column.name) else { continue };
+            if !keeps_geometries(&file_column.data_type, field.data_type()) {
+                // The table reads something else out of it.
+                file_column.extents.fill(GroupExtent::Unknown);
+                file_column.extent = None;
             }
             let known = match columns.iter().position(|column| column.name == file_column.name) {
                 Some(known) => known,

@@ -96,26 +96,9 @@ impl Area {
     }
 
     /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
-    /// longitudes that match: see [`Self::longitude_ranges`].
+    /// longitudes that match.
     pub(crate) fn bounding_box(&self) -> Option<BoundingBox> {
         self.bounding_box
-    }
-
-    /// Closed ranges that hold every longitude at which data can match: the area's own and its shifts by a
-    /// full turn that reach into -180..360. In order and apart; empty for an empty area.
-    pub(crate) fn longitude_ranges(&self) -> Vec<(f64, f64)> {
-        let Some(bounds) = self.bounding_box else { return vec![] };
-        let mut ranges = vec![(bounds.xmin, bounds.xmax)];
-        ranges.extend(self.turns.iter().map(|(_, low, high)| (*low, *high)));
-        ranges.sort_by(|left, right| left.0.total_cmp(&right.0));
-        let mut merged: Vec<(f64, f64)> = vec![];
-        for (low, high) in ranges {
-            match merged.last_mut() {
-                Some(last) if low <= last.1 => last.1 = last.1.max(high),
-                _ => merged.push((low, high)),
-            }
-        }
-        merged
     }
 
     /// Where the point lies, whichever way its longitude is written. NaN and infinity are outside.

@@ -107,7 +107,6 @@ fn points_of_lines_and_collections_are_located() {
 fn empty_areas_and_points_that_are_not_finite_match_nothing() {
     let empty = area("POLYGON EMPTY");
     assert_eq!(empty.bounding_box(), None);
-    assert!(empty.longitude_ranges().is_empty());
     assert_eq!(empty.covers_point(0.0, 0.0), PointLocation::Outside);
     assert_eq!(empty.relate_box(&BoundingBox::of_point(0.0, 0.0)), BoxRelation::Outside);
     let square = area("POLYGON((-5 -5,5 -5,5 5,-5 5,-5 -5))");
@@ -196,40 +195,10 @@ fn area_across_the_antimeridian_matches_both_ways_to_write_longitude() {
     assert_eq!(across.relate_box(&BoundingBox { xmax: -160.0, ..west }), BoxRelation::Boundary);
     assert_eq!(across.relate_box(&BoundingBox { xmin: -169.0, xmax: -160.0, ..west }), BoxRelation::Outside);
     assert_eq!(across.relate_box(&BoundingBox { xmin: -180.0, xmax: 180.0, ..west }), BoxRelation::Boundary);
-    let ranges = across.longitude_ranges();
-    assert!(ranges.iter().any(|(low, high)| *low <= -180.0 && *high >= -170.0));
     let track = parse_wkt("LINESTRING(-179 0,-172 1)").unwrap();
     assert!(across.relate(PredicateKind::Within, &track).unwrap());
     let greenwich = area("POLYGON((-10 -5,10 -5,10 5,-10 5,-10 -5))");
     assert_eq!(greenwich.covers_point(355.0, 0.0), PointLocation::Inside);
-    assert_eq!(area("POLYGON((0 50,9 50,9 60,0 60,0 50))").longitude_ranges()[0], (0.0, 9.0));
-    let world = area("POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))");
-    assert_eq!(world.longitude_ranges(), vec![(-180.0, 360.0)]);
-    assert_eq!(area("POLYGON((1 50,9 50,9 60,1 60,1 50))").longitude_ranges(), vec![(1.0, 9.0)]);
-}
-
-#[test]
-fn longitude_ranges_hold_every_point_that_matches() {
-    let mut random = StdRng::seed_from_u64(3);
-    for _ in 0..200 {
-        let (low, width) = (random.random_range(-360.0..360.0), random.random_range(0.1..200.0));
-        let high = low + width;
-        let area = area(&format!("POLYGON(({low} 0,{high} 0,{high} 1,{low} 1,{low} 0))"));
-        let ranges = area.longitude_ranges();
-        for _ in 0..100 {
-            let x = match random.random_range(0..3) {
-                0 => random.random_range(-400.0..400.0),
-                1 => low + [0.0, 360.0, -360.0][random.random_range(0..3)],
-                _ => high + [0.0, 360.0, -360.0][random.random_range(0..3)],
-            };
-            if area.covers_point(x, 0.5) != PointLocation::Outside {
-                assert!(
-                    ranges.iter().any(|(low, high)| *low <= x && x <= *high),
-                    "{low} {high} {x} {ranges:?}"
-                );
-            }
-        }
-    }
 }
 
 #[test]

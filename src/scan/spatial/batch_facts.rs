@@ -12,13 +12,13 @@ pub(crate) struct BatchFacts<'a> {
     snapshot: &'a DatasetSnapshot,
     target: &'a SpatialTarget,
     source: Source<'a>,
-    /// Coordinates hold no NaN, and geometries are not empty.
+    /// Coordinates hold no NaN, and geometries are neither empty nor malformed.
     is_finite: bool,
     is_learnt: bool,
 }
 
 enum Source<'a> {
-    Points { x: CoordinateBounds, y: CoordinateBounds },
+    Points(Box<[CoordinateBounds; 2]>),
     Extents(&'a [Option<BoundingBox>]),
     Unknown,
 }
@@ -35,7 +35,7 @@ impl<'a> BatchFacts<'a> {
         let source = match target {
             SpatialTarget::Point { lon, lat } => {
                 match (coordinate_bounds(snapshot, lon), coordinate_bounds(snapshot, lat)) {
-                    (Some(x), Some(y)) => Source::Points { x, y },
+                    (Some(x), Some(y)) => Source::Points(Box::new([x, y])),
                     _ => Source::Unknown,
                 }
             }
@@ -78,9 +78,11 @@ impl<'a> BatchFacts<'a> {
     }
 
     fn declared(&self, batch: usize) -> ExtentFacts {
-        let unknown = ExtentFacts { may_be_empty: !self.is_finite, ..ExtentFacts::UNKNOWN };
+        let may_be = !self.is_finite;
+        let unknown = ExtentFacts { may_be_empty: may_be, may_be_malformed: may_be, ..ExtentFacts::UNKNOWN };
         match &self.source {
-            Source::Points { x, y } => {
+            Source::Points(bounds) => {
+                let [x, y] = bounds.as_ref();
                 let rows = self.snapshot.batches()[batch].rows;
                 let nulls = (x.nulls[batch], y.nulls[batch]);
                 if nulls.0 == Some(rows) || nulls.1 == Some(rows) {
@@ -93,13 +95,17 @@ impl<'a> BatchFacts<'a> {
                     extent: BoundingBox::from_bounds(west, south, east, north)
                         .map_or(Extent::Unknown, Extent::Within),
                     may_be_null: nulls != (Some(0), Some(0)),
+                    may_be_malformed: false,
                     ..unknown
                 }
             }
-            Source::Extents(extents) => ExtentFacts {
-                extent: extents[batch].map_or(Extent::Unknown, Extent::Within),
-                may_be_null: self.column_nulls(batch) != Some(0),
-                ..unknown
+            Source::Extents(extents) => match self.column_nulls(batch) {
+                Some(nulls) if nulls == self.snapshot.batches()[batch].rows => ExtentFacts::ALL_NULL,
+                nulls => ExtentFacts {
+                    extent: extents[batch].map_or(Extent::Unknown, Extent::Within),
+                    may_be_null: nulls != Some(0),
+                    ..unknown
+                },
             },
             Source::Unknown => unknown,
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::compute::CastOptions;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::nested_struct::cast_column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -14,7 +14,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use parquet::arrow::ProjectionMask;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::geo::{FieldPath, SpatialConjunct, field_path};
+use crate::geo::{FieldPath, GeometryArray, SpatialConjunct, field_path, prepare_constants};
 
 /// Filters rewritten to read a record batch of just their columns: each a column of the table, or a field of a struct.
 #[derive(Debug, Clone)]
@@ -59,8 +59,9 @@ impl TestColumns {
         let mut columns: Vec<TestColumn> = vec![];
         let mut filters = Vec::with_capacity(conjuncts.len());
         for conjunct in conjuncts {
-            let rewritten = Arc::clone(&conjunct.expr).transform_down(|expr| {
-                let Some(path) = field_path(&expr) else { return Ok(Transformed::no(expr)) };
+            let prepared = prepare_constants(Arc::clone(&conjunct.expr), table)?;
+            let rewritten = prepared.transform_down(|expr| {
+                let Some(path) = field_path(&expr, table) else { return Ok(Transformed::no(expr)) };
                 let at = match columns.iter().position(|known| known.path == path) {
                     Some(at) => at,
                     None => {
@@ -82,6 +83,14 @@ impl TestColumns {
     /// The position of a column or field in the record batches of [`FileColumns::read`].
     pub(super) fn index_of(&self, path: &FieldPath) -> Option<usize> {
         self.columns.iter().position(|column| column.path == *path)
+    }
+
+    /// The geometries in a column of a record batch.
+    ///
+    /// # Errors
+    /// If the column is no geometry.
+    pub(super) fn geometries(&self, batch: &RecordBatch, index: usize) -> Result<GeometryArray> {
+        GeometryArray::try_with_field(batch.column(index), self.schema.field(index))
     }
 
     /// The columns as a file has them: `file` is the Arrow schema that its reader gives.
@@ -145,10 +154,7 @@ fn cast_to(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     }
     // A value that does not fit is an error, as in DataFusion's own reader.
     let options = CastOptions { safe: false, ..Default::default() };
-    match field.data_type() {
-        DataType::Struct(_) => cast_column(array, field.data_type(), &options),
-        wanted => Ok(cast_with_options(array, wanted, &options)?),
-    }
+    cast_column(array, field.data_type(), &options)
 }
 
 /// The leaves of the Parquet schema at or below `path`.

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use datafusion::arrow::datatypes::Schema;
 use parquet::basic::{ConvertedType, LogicalType};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::discover::{BoundingLeaves, NullEdge, bounding_leaves};
+use super::columns::leaves_under;
+use crate::discover::{BoundingLeaves, NullEdge, bounding_leaves, keeps_bounds};
 use crate::geo::{BoundingBox, Extent, ExtentFacts, SpatialTarget};
 
 /// Names from the outside in, down to a leaf of the Parquet schema.
@@ -18,6 +20,8 @@ type LeafPath = [String];
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileExtents {
     leaves: BoundingLeaves,
+    /// The leaf of the geometries themselves, where they are not in several.
+    own: Option<usize>,
 }
 
 /// Bounds of a leaf column in some rows; NaN where not known.
@@ -37,21 +41,34 @@ struct LeafPage {
 }
 
 impl FileExtents {
-    /// `None` if only reading tells. `path` is for warnings.
-    pub(super) fn find(footer: &ParquetMetaData, target: &SpatialTarget, path: &str) -> Option<Self> {
+    /// `None` if only reading tells. `file` and `table` are the Arrow schemas between which values are cast, `path` is
+    /// for warnings.
+    pub(super) fn find(
+        footer: &ParquetMetaData,
+        (file, table): (&Schema, &Schema),
+        target: &SpatialTarget,
+        path: &str,
+    ) -> Option<Self> {
         let schema = footer.file_metadata().schema_descr();
-        let leaves = match target {
+        let (leaves, own) = match target {
             SpatialTarget::Point { lon, lat } => {
+                if !keeps_bounds(file, table, lon) || !keeps_bounds(file, table, lat) {
+                    return None;
+                }
                 let (x, y) = (number_leaf(schema, lon)?, number_leaf(schema, lat)?);
                 let (null, may_wrap) = (NullEdge::NullGeometry, false);
-                BoundingLeaves { edges: [x, y, x, y], margin: None, null, may_wrap }
+                (BoundingLeaves { edges: [x, y, x, y], margin: None, null, may_wrap }, None)
             }
             SpatialTarget::Geometry { path: names } => match names.as_ref() {
-                [name] => bounding_leaves(footer, name, path)?,
+                [name] if keeps_bounds(file, table, names) => {
+                    let own = leaves_under(schema, names);
+                    let own = if let [own] = own.as_slice() { Some(*own) } else { None };
+                    (bounding_leaves(footer, name, path)?, own)
+                }
                 _ => return None,
             },
         };
-        Some(Self { leaves })
+        Some(Self { leaves, own })
     }
 
     fn all(&self) -> impl Iterator<Item = usize> {
@@ -64,7 +81,13 @@ impl FileExtents {
 
     /// What the statistics of a row group tell.
     pub(super) fn row_group_facts(&self, footer: &ParquetMetaData, group: usize) -> ExtentFacts {
-        self.facts(|leaf| row_group_bounds(footer, group, leaf))
+        self.facts(self.has_nulls(footer, group), |leaf| row_group_bounds(footer, group, leaf))
+    }
+
+    /// Whether a geometry of the row group may be NULL, as far as its own column tells.
+    fn has_nulls(&self, footer: &ParquetMetaData, group: usize) -> bool {
+        let statistics = self.own.and_then(|own| footer.row_group(group).column(own).statistics());
+        statistics.and_then(|statistics| statistics.null_count_opt()) != Some(0)
     }
 
     /// What the page index tells of runs of rows of a row group, in order; `None` without a page index.
@@ -84,8 +107,9 @@ impl FileExtents {
         starts.dedup();
         let ends = starts.iter().skip(1).copied().chain([rows]);
         let runs = starts.iter().copied().zip(ends).filter(|(start, end)| start < end);
+        let has_nulls = self.has_nulls(footer, group);
         let facts = |start: u64| {
-            self.facts(|leaf| {
+            self.facts(has_nulls, |leaf| {
                 let pages = pages.iter().find(|(of, _)| *of == leaf).map_or(&[][..], |(_, pages)| pages);
                 let next = pages.partition_point(|page| page.first_row <= start);
                 next.checked_sub(1).map(|at| pages[at].bounds)
@@ -94,7 +118,8 @@ impl FileExtents {
         Some(runs.map(|(start, end)| (start..end, facts(start))).collect())
     }
 
-    fn facts(&self, bounds: impl Fn(usize) -> Option<LeafBounds>) -> ExtentFacts {
+    /// `has_nulls`: a geometry may be NULL, where the bounding leaves do not tell.
+    fn facts(&self, has_nulls: bool, bounds: impl Fn(usize) -> Option<LeafBounds>) -> ExtentFacts {
         let [Some(west), Some(south), Some(east), Some(north)] = self.leaves.edges.map(&bounds) else {
             return ExtentFacts::UNKNOWN;
         };
@@ -109,7 +134,7 @@ impl FileExtents {
         }
         let margin = match self.leaves.margin.map(&bounds) {
             None => 0.0,
-            Some(Some(half)) if half.nulls == Some(0) && half.min >= 0.0 => {
+            Some(Some(half)) if half.nulls == Some(0) && half.min >= -f64::from(f32::EPSILON) => {
                 // Centre and half side are rounded when they are made.
                 let largest =
                     edges.iter().flat_map(|edge| [edge.min, edge.max]).fold(0.0, |a: f64, b| a.max(b.abs()));
@@ -129,9 +154,9 @@ impl FileExtents {
         };
         ExtentFacts {
             extent: extent.map_or(Extent::Unknown, Extent::Within),
-            // A box says nothing of NULL.
-            may_be_null: may_be_null || self.leaves.null != NullEdge::NullGeometry,
+            may_be_null: may_be_null || (self.leaves.null != NullEdge::NullGeometry && has_nulls),
             may_be_empty: true,
+            may_be_malformed: self.leaves.null != NullEdge::NullGeometry,
         }
     }
 }

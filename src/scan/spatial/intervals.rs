@@ -70,7 +70,7 @@ pub(super) struct IntervalPlanner<'a> {
     pub(super) footer: &'a ParquetMetaData,
     pub(super) learnt: &'a LearntExtents,
     pub(super) file_index: usize,
-    /// Coordinates hold no NaN, and geometries are not empty.
+    /// Coordinates hold no NaN, and geometries are neither empty nor malformed.
     pub(super) is_finite: bool,
     /// Skip and keep by extents.
     pub(super) prunes: bool,
@@ -145,6 +145,7 @@ impl IntervalPlanner<'_> {
         let if_present = |target: &SpatialTarget| ExtentFacts {
             may_be_null: false,
             may_be_empty: false,
+            may_be_malformed: false,
             ..facts_of(target)
         };
         if all(&if_present).all_match() { Action::Confirm } else { Action::Test }
@@ -207,7 +208,11 @@ impl IntervalPlanner<'_> {
     }
 
     fn trusted(&self, facts: ExtentFacts) -> ExtentFacts {
-        ExtentFacts { may_be_empty: facts.may_be_empty && !self.is_finite, ..facts }
+        ExtentFacts {
+            may_be_empty: facts.may_be_empty && !self.is_finite,
+            may_be_malformed: facts.may_be_malformed && !self.is_finite,
+            ..facts
+        }
     }
 
     fn id(&self, group: usize) -> RowGroupId {

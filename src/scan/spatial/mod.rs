@@ -14,6 +14,7 @@ mod batch_facts;
 mod columns;
 mod file_extents;
 mod intervals;
+mod other_filters;
 mod rows;
 mod stream;
 

@@ -16,7 +16,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use super::columns::{FileColumns, TestColumns};
 use super::intervals::{Action, Interval};
 use crate::dataset::{Chunk, LearntExtents};
-use crate::geo::{BoundingBox, ExtentFacts, GeometryArray, SpatialTarget};
+use crate::geo::{BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialTarget};
 
 /// A row group and what to do with its rows.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct RowTest<'a> {
 #[derive(Debug)]
 pub(super) struct RowError {
     pub(super) error: DataFusionError,
+    /// The malformed geometry's row in the record batch, if that is what failed.
+    pub(super) row: Option<usize>,
     /// The rows of the file in the record batch, as runs: row group, and rows of it.
     pub(super) rows: Vec<(usize, Range<u64>)>,
 }
@@ -113,7 +115,7 @@ impl RowTest<'_> {
         let mut selectors = vec![];
         let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
         read.iter().for_each(|group| group.read_selection(&mut selectors));
-        let unlocated = |error: DataFusionError| RowError { error, rows: vec![] };
+        let unlocated = |error: DataFusionError| RowError { error, row: None, rows: vec![] };
         let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(read.iter().map(|group| group.index).collect())
             .with_row_selection(RowSelection::from(selectors))
@@ -126,26 +128,43 @@ impl RowTest<'_> {
             self.targets.iter().map(|target| Learning { target, chunks: vec![] }).collect();
         while let Some(batch) = stream.try_next().await.map_err(|error| unlocated(error.into()))? {
             let runs = cursor.take(batch.num_rows());
-            let located = |error| RowError { error, rows: runs.iter().map(|run| run.place()).collect() };
-            let batch = self.file_columns.read(&batch).map_err(located)?;
+            let batch = self.file_columns.read(&batch).map_err(unlocated)?;
             let mut all_confirmed = runs.iter().all(|run| run.interval.action == Action::Confirm);
             for run in runs.iter().filter(|run| run.interval.teaches) {
                 for learning in &mut learning {
                     let facts = facts_of_rows(learning.target, self.columns, &batch, run.batch_rows.clone());
-                    all_confirmed &= !facts.may_be_null && !facts.may_be_empty;
+                    all_confirmed &= !facts.may_be_null && !facts.may_be_empty && !facts.may_be_malformed;
                     learning.add(run, facts);
                 }
             }
             if all_confirmed {
                 tested.append_n(batch.num_rows(), true);
             } else {
-                tested.append_buffer(&self.evaluate(&batch).map_err(located)?);
+                let answers = self.evaluate(&batch).map_err(|error| RowError {
+                    row: self.malformed_row(&batch, &error),
+                    error,
+                    rows: runs.iter().map(Run::place).collect(),
+                })?;
+                tested.append_buffer(&answers);
             }
         }
         for learning in learning {
             learning.record(self.learnt, self.file_index);
         }
         Ok(())
+    }
+
+    /// The row of the geometry that `error` is about. What the error itself says may count the rows that another part
+    /// of the filter left.
+    fn malformed_row(&self, batch: &RecordBatch, error: &DataFusionError) -> Option<usize> {
+        let found = InvalidGeometryRow::find(error)?;
+        let is_it = |array: &GeometryArray, row: usize| matches!(array.extent(row), Some(Err(error)) if error == found.source);
+        let of_target = |target: &&SpatialTarget| {
+            let SpatialTarget::Geometry { path } = target else { return None };
+            let array = self.columns.geometries(batch, self.columns.index_of(path)?).ok()?;
+            (0..batch.num_rows()).find(|row| is_it(&array, *row))
+        };
+        self.targets.iter().find_map(of_target).or(Some(found.row))
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
@@ -241,7 +260,8 @@ impl Learning<'_> {
 
     fn record(self, learnt: &LearntExtents, file_index: usize) {
         for of_group in self.chunks.chunk_by(|(a, _), (b, _)| a == b) {
-            let chunks = of_group.iter().map(|(_, chunk)| chunk.clone()).collect();
+            let known = of_group.iter().filter(|(_, chunk)| chunk.facts.extent != Extent::Unknown);
+            let chunks = known.map(|(_, chunk)| chunk.clone()).collect();
             learnt.record(self.target, (file_index, of_group[0].0), chunks);
         }
     }
@@ -259,10 +279,12 @@ fn facts_of_rows(
             (Some(x), Some(y)) => facts_of_points(x, y, rows),
             _ => ExtentFacts::UNKNOWN,
         },
-        SpatialTarget::Geometry { path } => match column(path).map(GeometryArray::try_new) {
-            Some(Ok(array)) => facts_of_geometries(&array, rows),
-            _ => ExtentFacts::UNKNOWN,
-        },
+        SpatialTarget::Geometry { path } => {
+            match columns.index_of(path).map(|index| columns.geometries(batch, index)) {
+                Some(Ok(array)) => facts_of_geometries(&array, rows),
+                _ => ExtentFacts::UNKNOWN,
+            }
+        }
     }
 }
 
@@ -296,7 +318,7 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
     let (mut east, mut north) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
     let mut all_finite = true;
     for (x, y) in points {
-        let is_finite = (x - x) + (y - y) == 0.0;
+        let is_finite = x.is_finite() & y.is_finite();
         all_finite &= is_finite;
         if is_finite {
             west = west.min(x);
@@ -309,8 +331,9 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
 }
 
 fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
-    if let Some(points) = array.plain_points(rows.clone()) {
-        let (bounds, may_be_empty) = point_bounds(points.into_iter());
+    let (mut x, mut y) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+    if array.read_plain_points(rows.start, &mut x, &mut y) {
+        let (bounds, may_be_empty) = point_bounds(x.into_iter().zip(y));
         let mut facts = ExtentFacts { may_be_empty, ..ExtentFacts::NO_ROWS };
         if bounds.is_some() {
             facts.add(bounds);

@@ -15,8 +15,10 @@ use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{
     ParquetAccessPlan, RowGroupAccess, apply_file_schema_type_coercions,
 };
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
+use datafusion_pruning::FilePruner;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
@@ -27,6 +29,7 @@ use super::batch_facts::BatchFacts;
 use super::columns::{FileColumns, TestColumns, leaves_under};
 use super::file_extents::FileExtents;
 use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
+use super::other_filters::{OtherFilters, with_partition_values};
 use super::rows::{PlannedGroup, RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
@@ -44,13 +47,15 @@ pub(crate) struct SpatialScan {
     /// `None`: rows are not tested here, but by whoever put the filter there.
     pub(crate) columns: Option<TestColumns>,
     pub(crate) snapshot: Arc<DatasetSnapshot>,
+    /// The filters beside: rows that they exclude need no test.
+    pub(crate) others: Option<Arc<dyn PhysicalExpr>>,
     /// Readers that come with page indexes.
     pub(crate) readers: PinnedReaderFactory,
     pub(crate) metrics: SpatialMetrics,
     pub(crate) execution_metrics: ExecutionPlanMetricsSet,
     pub(crate) partition: usize,
     pub(crate) batch_size: usize,
-    /// Coordinates hold no NaN, and geometries are not empty.
+    /// Coordinates hold no NaN, and geometries are neither empty nor malformed.
     pub(crate) is_finite: bool,
     /// Rows are skipped and kept by extents.
     pub(crate) prunes: bool,
@@ -70,7 +75,11 @@ pub(crate) fn open_spatial(
     batches: Range<usize>,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let opened = async move { Run::open(scan, inner, file, batches).await };
-    futures::stream::once(Box::pin(opened)).map_ok(Run::into_stream).try_flatten().boxed()
+    let stream = |run: Option<Run>| match run {
+        Some(run) => run.into_stream(),
+        None => futures::stream::empty().boxed(),
+    };
+    futures::stream::once(Box::pin(opened)).map_ok(stream).try_flatten().boxed()
 }
 
 /// An open run.
@@ -82,6 +91,9 @@ struct Run {
     metadata: ArrowReaderMetadata,
     columns: Option<FileColumns>,
     targets: Vec<FileTarget>,
+    others: Option<OtherFilters>,
+    /// Whether the other filters, some of which grow while the query runs, exclude the whole run.
+    pruner: Option<FilePruner>,
     file_metrics: ParquetFileMetrics,
     /// Row groups that are not decided yet.
     ahead: VecDeque<(usize, Range<u64>)>,
@@ -95,7 +107,21 @@ impl Run {
         inner: Arc<dyn Morselizer>,
         file: PartitionedFile,
         batches: Range<usize>,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
+        let snapshot = Arc::clone(&scan.snapshot);
+        let table = snapshot.table_schema();
+        let others = match scan.others.as_ref().filter(|_| scan.prunes) {
+            None => None,
+            Some(others) => Some(with_partition_values(others, table, &file.partition_values)?),
+        };
+        let mut pruner = others.as_ref().and_then(|others| {
+            FilePruner::try_new(Arc::clone(others), table.file_schema(), &file, Count::new())
+        });
+        if let Some(pruner) = &mut pruner
+            && pruner.should_prune()?
+        {
+            return Ok(None);
+        }
         let file_metrics = ParquetFileMetrics::new(
             scan.partition,
             file.object_meta.location.as_ref(),
@@ -120,8 +146,25 @@ impl Run {
             None => VecDeque::new(),
         };
         let targets = file_targets(&scan, &metadata, &file, batches.clone());
+        let others = match &others {
+            None => None,
+            Some(others) => OtherFilters::try_new(others, table, &metadata)?,
+        };
         let reading = VecDeque::new();
-        Ok(Self { scan, inner, file, batches, metadata, columns, targets, file_metrics, ahead, reading })
+        Ok(Some(Self {
+            scan,
+            inner,
+            file,
+            batches,
+            metadata,
+            columns,
+            targets,
+            others,
+            pruner,
+            file_metrics,
+            ahead,
+            reading,
+        }))
     }
 
     fn into_stream(self) -> BoxStream<'static, Result<RecordBatch>> {
@@ -141,6 +184,10 @@ impl Run {
                 };
             } else if self.ahead.is_empty() {
                 return Ok(None);
+            } else if let Some(pruner) = &mut self.pruner
+                && pruner.should_prune()?
+            {
+                self.ahead.clear();
             } else if let Some(file) = self.decide().await? {
                 self.reading = read_on(&self.inner, file).await?.into();
             }
@@ -207,7 +254,13 @@ impl Run {
         let mut decided = 0;
         for (index, span) in &self.ahead {
             let rows = u64::try_from(footer.row_group(*index).num_rows()).unwrap_or(0);
-            let group = PlannedGroup { index: *index, rows, intervals: planner.plan(*index, span) };
+            let mut intervals = planner.plan(*index, span);
+            if let Some(others) = &self.others
+                && intervals.iter().any(Interval::is_read)
+            {
+                intervals = others.restrict(&self.metadata, *index, intervals);
+            }
+            let group = PlannedGroup { index: *index, rows, intervals };
             let tests = group.rows_to_read();
             if to_test > 0 && to_test + tests > ROWS_AHEAD {
                 break;
@@ -227,11 +280,11 @@ impl Run {
 
     /// The error with the file, batch and row that it comes from.
     fn located(&self, failed: RowError) -> DataFusionError {
-        let RowError { error, rows } = failed;
-        let Some(InvalidGeometryRow { row, source }) = InvalidGeometryRow::find(&error) else { return error };
+        let RowError { error, row, rows } = failed;
+        let (Some(row), Some(invalid)) = (row, InvalidGeometryRow::find(&error)) else { return error };
         let mut before = 0;
         let place = rows.iter().find_map(|(group, run)| {
-            let at = (*row as u64).checked_sub(before)? + run.start;
+            let at = (row as u64).checked_sub(before)? + run.start;
             before += run.end - run.start;
             (at < run.end).then_some((*group, at))
         });
@@ -242,7 +295,7 @@ impl Run {
         let batch = batches.iter().find(|b| b.first_row <= row && row < b.first_row + b.rows);
         let batch = batch.map_or(self.batches.start, |batch| batch.batch_index);
         let location = format!("{}, batch {batch}, row {row} of the file", file.path());
-        OdpError::InvalidData { location, source: Box::new(source.clone()) }.into()
+        OdpError::InvalidData { location, source: Box::new(invalid.source.clone()) }.into()
     }
 }
 
@@ -296,7 +349,8 @@ fn file_targets(
             declared: BTreeMap::new(),
         };
         if scan.prunes {
-            found.extents = FileExtents::find(metadata.metadata(), target, file.path().as_ref());
+            let schemas: (&Schema, &Schema) = (metadata.schema(), scan.snapshot.table_schema().file_schema());
+            found.extents = FileExtents::find(metadata.metadata(), schemas, target, file.path().as_ref());
         }
         if let SpatialTarget::Geometry { path } = target {
             found.own_leaves = leaves_under(metadata.parquet_schema(), path);

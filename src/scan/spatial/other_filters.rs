@@ -1,0 +1,170 @@
+//! The filters beside the spatial ones: pages that these exclude need no spatial test.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::datasource::physical_plan::ParquetFileMetrics;
+use datafusion::datasource::physical_plan::parquet::{
+    PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess,
+};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_adapter::{
+    DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory, replace_columns_with_literals,
+};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
+use super::intervals::{Action, Interval};
+
+/// Filters as one file can prune pages by them.
+pub(super) struct OtherFilters {
+    pages: PagePruningAccessPlanFilter,
+    file_schema: SchemaRef,
+    /// Apart from those of the scan: the Parquet source counts the same pages again.
+    metrics: ParquetFileMetrics,
+}
+
+impl OtherFilters {
+    /// `None` if no page can be excluded. `predicate` reads columns of the file alone.
+    ///
+    /// # Errors
+    /// If the filters do not fit the file.
+    pub(super) fn try_new(
+        predicate: &Arc<dyn PhysicalExpr>,
+        table: &TableSchema,
+        metadata: &ArrowReaderMetadata,
+    ) -> Result<Option<Self>> {
+        if metadata.metadata().column_index().is_none() {
+            return Ok(None);
+        }
+        let file_schema = Arc::clone(metadata.schema());
+        let adapter = DefaultPhysicalExprAdapterFactory
+            .create(Arc::clone(table.file_schema()), Arc::clone(&file_schema))?;
+        let pages = PagePruningAccessPlanFilter::new(
+            &adapter.rewrite(Arc::clone(predicate))?,
+            Arc::clone(&file_schema),
+        );
+        let metrics = ParquetFileMetrics::new(0, "", &ExecutionPlanMetricsSet::new());
+        Ok((pages.filter_number() > 0).then_some(Self { pages, file_schema, metrics }))
+    }
+
+    /// `intervals` of a row group without the rows of pages that the filters exclude.
+    pub(super) fn restrict(
+        &self,
+        metadata: &ArrowReaderMetadata,
+        group: usize,
+        intervals: Vec<Interval>,
+    ) -> Vec<Interval> {
+        let footer = metadata.metadata();
+        let mut access = ParquetAccessPlan::new_none(footer.num_row_groups());
+        access.scan(group);
+        let access = self.pages.prune_plan_with_page_index(
+            access,
+            &self.file_schema,
+            metadata.parquet_schema(),
+            footer,
+            &self.metrics,
+        );
+        match access.inner().get(group) {
+            None | Some(RowGroupAccess::Scan) => intervals,
+            Some(RowGroupAccess::Skip) => without_rows(intervals, &[]),
+            Some(RowGroupAccess::Selection(selection)) => {
+                let mut kept: Vec<Range<u64>> = vec![];
+                let mut next = 0;
+                for selector in selection.iter() {
+                    let end = next + selector.row_count as u64;
+                    if !selector.skip {
+                        kept.push(next..end);
+                    }
+                    next = end;
+                }
+                without_rows(intervals, &kept)
+            }
+        }
+    }
+}
+
+/// `predicate` with the partition columns as the constants that they are in one file.
+///
+/// # Errors
+/// If it cannot be rewritten.
+pub(super) fn with_partition_values(
+    predicate: &Arc<dyn PhysicalExpr>,
+    table: &TableSchema,
+    partition_values: &[ScalarValue],
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let fields = table.table_partition_cols().iter().map(|field| field.name().clone());
+    let constants: HashMap<String, ScalarValue> = fields.zip(partition_values.iter().cloned()).collect();
+    replace_columns_with_literals(Arc::clone(predicate), &constants)
+}
+
+/// The intervals, cut where `kept` begins and ends; rows outside it are skipped. `kept` is in order.
+fn without_rows(intervals: Vec<Interval>, kept: &[Range<u64>]) -> Vec<Interval> {
+    let mut cut = vec![];
+    for interval in intervals {
+        if interval.action == Action::Skip {
+            cut.push(interval);
+            continue;
+        }
+        let mut next = interval.rows.start;
+        let mut push = |rows: Range<u64>, action: Action| {
+            if rows.start < rows.end {
+                // Part of a page teaches nothing of the page.
+                let teaches = interval.teaches && rows == interval.rows;
+                cut.push(Interval { rows, action, teaches });
+            }
+        };
+        for part in kept {
+            let part = part.start.max(next)..part.end.min(interval.rows.end);
+            if part.start < part.end {
+                push(next..part.start, Action::Skip);
+                next = part.end;
+                push(part, interval.action);
+            }
+        }
+        push(next..interval.rows.end, Action::Skip);
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_excluded_pages_are_skipped() {
+        let interval = |rows, action| Interval { rows, action, teaches: true };
+        let intervals = vec![
+            interval(0..10, Action::Skip),
+            interval(10..20, Action::Keep),
+            interval(20..40, Action::Test),
+            interval(40..50, Action::Confirm),
+        ];
+        let shown = |kept: &[Range<u64>]| -> Vec<(Range<u64>, Action, bool)> {
+            let cut = without_rows(intervals.clone(), kept);
+            cut.into_iter().map(|i| (i.rows, i.action, i.teaches)).collect()
+        };
+        assert_eq!(
+            shown(&[5..15, 25..30, 35..45]),
+            [
+                (0..10, Action::Skip, true),
+                (10..15, Action::Keep, false),
+                (15..20, Action::Skip, false),
+                (20..25, Action::Skip, false),
+                (25..30, Action::Test, false),
+                (30..35, Action::Skip, false),
+                (35..40, Action::Test, false),
+                (40..45, Action::Confirm, false),
+                (45..50, Action::Skip, false),
+            ]
+        );
+        assert!(shown(&[]).iter().all(|(_, action, _)| *action == Action::Skip));
+        let all =
+            vec![(10..20, Action::Keep, true), (20..40, Action::Test, true), (40..50, Action::Confirm, true)];
+        assert_eq!(shown(&[0..50])[1..], all);
+    }
+}
