@@ -46,7 +46,7 @@ impl WithinDistanceFunction {
 
     fn invoke_constant(
         &self,
-        rows: &ArrayRef,
+        (rows, field): (&ArrayRef, &Field),
         constant: &ScalarValue,
         distances: &ArrayRef,
         setting: OnInvalidGeometry,
@@ -55,7 +55,7 @@ impl WithinDistanceFunction {
             return Ok(BooleanArray::new_null(rows.len()));
         };
         evaluate_rows(setting, &[Arc::clone(rows), Arc::clone(distances)], |arrays| {
-            let rows = GeometryArray::try_new(&arrays[0])?;
+            let rows = GeometryArray::try_with_field(&arrays[0], field)?;
             each_pair(&arrays[1], |row, distance| {
                 let Some(value) = rows.value(row) else { return Ok(None) };
                 is_near(value, &area, distance, row).map(Some)
@@ -143,12 +143,18 @@ impl ScalarUDFImpl for WithinDistanceFunction {
         let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if all_constant { 1 } else { args.number_rows };
         let distances = distances.to_array(rows)?;
+        let [left_field, right_field, _] = args.arg_fields.as_slice() else {
+            return plan_err!("st_dwithin got {} arguments, expected 3", args.arg_fields.len());
+        };
+        let against = |rows_of: &ColumnarValue, field: &Field, constant: &ScalarValue| {
+            self.invoke_constant((&rows_of.to_array(rows)?, field), constant, &distances, setting)
+        };
         let answers = match (left, right) {
-            (rows_of, ColumnarValue::Scalar(constant)) | (ColumnarValue::Scalar(constant), rows_of) => {
-                self.invoke_constant(&rows_of.to_array(rows)?, constant, &distances, setting)?
-            }
+            (rows_of, ColumnarValue::Scalar(constant)) => against(rows_of, left_field, constant)?,
+            (ColumnarValue::Scalar(constant), rows_of) => against(rows_of, right_field, constant)?,
             (ColumnarValue::Array(left), ColumnarValue::Array(right)) => {
-                evaluate_rows(setting, &[Arc::clone(left), Arc::clone(right), distances], pairwise)?
+                let arrays = [Arc::clone(left), Arc::clone(right), Arc::clone(&distances)];
+                evaluate_rows(setting, &arrays, |arrays| pairwise(arrays, [left_field, right_field]))?
             }
         };
         if all_constant {
@@ -189,8 +195,9 @@ fn is_near(value: GeometryValue<'_>, area: &Area, distance: f64, row: usize) -> 
 }
 
 /// Two columns: prepares whichever side repeats, and neither of two points.
-fn pairwise(arrays: &[ArrayRef]) -> Result<BooleanArray> {
-    let (left, right) = (GeometryArray::try_new(&arrays[0])?, GeometryArray::try_new(&arrays[1])?);
+fn pairwise(arrays: &[ArrayRef], fields: [&FieldRef; 2]) -> Result<BooleanArray> {
+    let left = GeometryArray::try_with_field(&arrays[0], fields[0])?;
+    let right = GeometryArray::try_with_field(&arrays[1], fields[1])?;
     let mut prepared: Option<(bool, GeometryValue<'_>, Area)> = None;
     let mut last_left: Option<GeometryValue<'_>> = None;
     each_pair(&arrays[2], |row, distance| {
