@@ -447,7 +447,7 @@ fn leaf(random: &mut StdRng, data: &Data, anchors: &[Position]) -> Leaf {
         _ => PREDICATES[random.random_range(0..PREDICATES.len())],
     };
     let distance = match name {
-        "st_dwithin" => [", 0.0", ", 0.5", ", 3.0", ", 100.0", ", 1e9"][random.random_range(0..5)],
+        "st_dwithin" => [", 0.0", ", 0.5", ", 3.0", ", 100.0", ", 1e9", ", 1e250"][random.random_range(0..6)],
         _ => "",
     };
     let sql = format!("{name}({left}, {right}{distance})");
@@ -731,5 +731,33 @@ async fn rows_are_those_of_the_predicates_whatever_prunes() -> Result<()> {
         differences.extend(half.await?);
     }
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+    Ok(())
+}
+
+/// A coordinate beyond 1e100 makes a point empty: in a row, and in what is learnt of rows.
+#[tokio::test]
+async fn points_too_far_to_compute_with_stay_empty_when_they_are_known() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (x, y) = (Float64Array::from(vec![1e200, 2e200, 2.0]), Float64Array::from(vec![1.0, 2.0, -1e101]));
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![0, 1, 2])) as ArrayRef),
+        ("lon", Arc::new(x)),
+        ("lat", Arc::new(y)),
+    ])?;
+    let unknown = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
+    write_with(&dir.path().join("a.parquet"), &rows, unknown)?;
+    let ctx = session(1, &[])?;
+    let table = OdpTableProvider::open(&ctx, dir.path().to_str().ok_or("temp dir is not UTF-8")?).await?;
+    let planner = Planner::new(&ctx, &table.schema())?;
+    for (filter, expected) in [
+        ("st_intersects(st_point(lon, lat), 'POINT(1 1)')", vec![]),
+        ("st_equals(st_point(lon, lat), 'POINT EMPTY')", vec![0, 1, 2]),
+        ("NOT st_dwithin(st_point(lon, lat), 'POINT(1 1)', 1e250)", vec![0, 1, 2]),
+        ("st_dwithin(st_point(lon, lat), 'POINT(1 1)', 1e250)", vec![]),
+    ] {
+        for turn in 0..2 {
+            assert_eq!(planner.ids(&table, filter).await?, expected, "turn {turn}: {filter}");
+        }
+    }
     Ok(())
 }
