@@ -12,4 +12,5 @@ mod shapes;
 mod spatial_equivalence;
 mod spatial_functions;
 mod spatial_metamorphic;
+mod spatial_traps;
 mod spatial_work;

@@ -289,7 +289,9 @@ pub(crate) fn any_shape(random: &mut StdRng, at: Position) -> Shape {
 /// An area to ask about, often with corners and edges on one of `positions`; longitudes run over `span`.
 pub(crate) fn any_area(random: &mut StdRng, positions: &[Position], span: (f64, f64)) -> Shape {
     let anchor = |random: &mut StdRng| match positions.is_empty() || random.random_bool(0.4) {
-        true => [on_lattice(random.random_range(span.0..span.1)), on_lattice(random.random_range(-90.0..90.0))],
+        true => {
+            [on_lattice(random.random_range(span.0..span.1)), on_lattice(random.random_range(-90.0..90.0))]
+        }
         false => positions[random.random_range(0..positions.len())],
     };
     let at = anchor(random);

@@ -84,10 +84,8 @@ impl Layout {
             Self::PlainDouble | Self::PlainFloat | Self::PlainInteger | Self::PlainMixed => {
                 "st_point(lon, lat)"
             }
-            Self::StructLeaves => {
-                ["st_point(place.lon, place.lat)", "st_point(place['lon'], place['lat'])"]
-                    [random.random_range(0..2)]
-            }
+            Self::StructLeaves => ["st_point(place.lon, place.lat)", "st_point(place['lon'], place['lat'])"]
+                [random.random_range(0..2)],
             Self::StructPoint => ["place", "st_point(place.lon, place.lat)"][random.random_range(0..2)],
             Self::GeoArrowPoint => "geometry",
             Self::Wkt => ["geometry", "st_geomfromtext(geometry)"][random.random_range(0..2)],
@@ -178,7 +176,11 @@ impl Data {
                             if random.random_bool(0.6) { on_lattice(at) } else { at }
                         };
                         let at = [near(random, 0), near(random, 1)];
-                        rows.push(if is_null { Row::Null } else { row(random, layout, at, has_shapes, is_clean) });
+                        rows.push(if is_null {
+                            Row::Null
+                        } else {
+                            row(random, layout, at, has_shapes, is_clean)
+                        });
                     }
                 }
                 let _ = (center, spread);
@@ -346,7 +348,8 @@ fn geo_entry(rows: &[Row], covering: &str) -> String {
 fn properties(random: &mut StdRng, geo: Option<String>) -> WriterProperties {
     let mut builder = random_properties(random).into_builder();
     if random.random_bool(0.2) {
-        let path = ["lon", "lat", "geometry", "place.lon", "geometry.x", "bbox.xmin"][random.random_range(0..6)];
+        let path =
+            ["lon", "lat", "geometry", "place.lon", "geometry.x", "bbox.xmin"][random.random_range(0..6)];
         let path = ColumnPath::new(path.split('.').map(str::to_owned).collect());
         builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
     }
@@ -456,7 +459,13 @@ fn leaf(random: &mut StdRng, data: &Data, anchors: &[Position]) -> Leaf {
     Leaf { sql, column_sql, name, is_straight, area }
 }
 
-fn filter(random: &mut StdRng, data: &Data, anchors: &[Position], leaves: &mut Vec<Leaf>, depth: u32) -> String {
+fn filter(
+    random: &mut StdRng,
+    data: &Data,
+    anchors: &[Position],
+    leaves: &mut Vec<Leaf>,
+    depth: u32,
+) -> String {
     if depth == 0 || random.random_bool(0.4) {
         let leaf = leaf(random, data, anchors);
         leaves.push(leaf.clone());
@@ -492,9 +501,8 @@ fn other(random: &mut StdRng, data: &Data) -> String {
 fn independent(leaf: &Leaf, polygons: &MultiPolygon<f64>, row: &Row) -> Option<bool> {
     let [x, y] = row.point().filter(|[x, _]| x.abs() < 180.0)?;
     // One by one: for a point where two of them meet, `geo` counts boundaries to an even number.
-    let is_at = |wanted| {
-        polygons.iter().any(|polygon| polygon.coordinate_position(&Coord { x, y }) == wanted)
-    };
+    let is_at =
+        |wanted| polygons.iter().any(|polygon| polygon.coordinate_position(&Coord { x, y }) == wanted);
     let (inside, boundary) = (is_at(CoordPos::Inside), is_at(CoordPos::OnBoundary));
     Some(match (leaf.name, leaf.is_straight) {
         ("st_within", true) | ("st_contains", false) => inside,
@@ -542,7 +550,10 @@ fn check_as_column(
     for (id, (row, (found, truth))) in data.rows().zip(found.iter().zip(truth)).enumerate() {
         if found != truth && row.shape().is_none_or(|shape| is_angle(&shape)) {
             let sql = &leaf.sql;
-            return Err(format!("{found:?} with the area in a column, else {truth:?}: id {id}, {row:?}: {sql}").into());
+            return Err(format!(
+                "{found:?} with the area in a column, else {truth:?}: id {id}, {row:?}: {sql}"
+            )
+            .into());
         }
     }
     Ok(())
@@ -567,7 +578,13 @@ fn same_ids(found: &[i64], expected: &[i64]) -> Result<(), String> {
 const FORMS: u32 = 8;
 
 /// Asks one of several questions with a filter; an error tells what differs.
-async fn ask(form: u32, ctx: &SessionContext, table: &str, filter: &str, truth: &[Option<bool>]) -> Result<()> {
+async fn ask(
+    form: u32,
+    ctx: &SessionContext,
+    table: &str,
+    filter: &str,
+    truth: &[Option<bool>],
+) -> Result<()> {
     let expected = ids_where(truth, Some(true));
     let get = async |sql: String| -> Result<Vec<i64>> {
         let rows = ctx.sql(&sql).await?.collect().await;
@@ -601,8 +618,7 @@ async fn ask(form: u32, ctx: &SessionContext, table: &str, filter: &str, truth: 
             }
         }
         4 => {
-            let sql =
-                format!("SELECT count(*) FROM {table} WHERE {filter} GROUP BY id % 3 ORDER BY id % 3");
+            let sql = format!("SELECT count(*) FROM {table} WHERE {filter} GROUP BY id % 3 ORDER BY id % 3");
             let count = |rest| expected.iter().filter(|id| *id % 3 == rest).count();
             check(sql, (0..3).map(count).filter(|n| *n > 0).map(number).collect()).await
         }
@@ -652,7 +668,8 @@ async fn compare(seed: u64, cases: usize) -> Result<()> {
     let sessions = SETTINGS.iter().map(|settings| session(2, settings)).collect::<Result<Vec<_>>>()?;
     let schema = OdpTableProvider::open(&sessions[0], path).await?.schema();
     let planners = sessions.iter().map(|ctx| Planner::new(ctx, &schema)).collect::<Result<Vec<_>>>()?;
-    let with_area = schema.fields().iter().cloned().chain([Arc::new(Field::new("area", DataType::Utf8, true))]);
+    let with_area =
+        schema.fields().iter().cloned().chain([Arc::new(Field::new("area", DataType::Utf8, true))]);
     let with_area = Planner::new(&sessions[0], &Arc::new(Schema::new(with_area.collect::<Vec<_>>())))?;
     let memory = in_memory(&batches, &schema)?;
     let is_finite = data.rows().all(Row::is_finite);
@@ -711,8 +728,7 @@ async fn compare(seed: u64, cases: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_those_of_the_predicates_whatever_prunes() -> Result<()> {
-    let cases: usize =
-        std::env::var("ODP_SPATIAL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000);
+    let cases: usize = std::env::var("ODP_SPATIAL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000);
     const DATASETS: u64 = 48;
     let each = cases.div_ceil(usize::try_from(DATASETS)?);
     let first = std::env::var("ODP_SPATIAL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);

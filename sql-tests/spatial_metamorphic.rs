@@ -106,7 +106,8 @@ impl Tables {
         let table = OdpTableProvider::open(&ctx, dir.path().to_str().ok_or("not UTF-8")?).await?;
         let schema = datafusion::catalog::TableProvider::schema(&table);
         let columns = rows.columns().iter().zip(schema.fields());
-        let columns = columns.map(|(column, field)| datafusion::arrow::compute::cast(column, field.data_type()));
+        let columns =
+            columns.map(|(column, field)| datafusion::arrow::compute::cast(column, field.data_type()));
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)?;
         let planner = Planner::new(&ctx, &schema)?;
         Ok(Self { _dir: dir, rows, table, planner })
@@ -125,7 +126,12 @@ impl Tables {
     }
 }
 
-fn assert_same(left: (&str, &[Option<bool>]), right: (&str, &[Option<bool>]), shapes: &[Option<Shape>], context: &str) {
+fn assert_same(
+    left: (&str, &[Option<bool>]),
+    right: (&str, &[Option<bool>]),
+    shapes: &[Option<Shape>],
+    context: &str,
+) {
     let differs = left.1.iter().zip(right.1).position(|(a, b)| a != b);
     if let Some(row) = differs {
         let shape = shapes[row].as_ref().map(Shape::wkt);
@@ -228,7 +234,8 @@ async fn every_encoding_gives_the_same_answers() -> Result<()> {
         }
         let tables = Tables::new(&mut random, columns).await?;
         for area in areas(&mut random, &shapes, 1e6) {
-            let (predicate, is_straight) = (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
+            let (predicate, is_straight) =
+                (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
             let context = format!("seed {seed}");
             let call = |column: &str| call(predicate, is_straight, column, &area, 3.0);
             let wkt = tables.truth(&call("wkt"))?;
@@ -237,8 +244,7 @@ async fn every_encoding_gives_the_same_answers() -> Result<()> {
                 assert_same((&call("wkt"), &wkt), (&call(name), &found), &shapes, &context);
             }
             for kind in 0..6 {
-                let is_kind =
-                    |row: usize| shapes[row].as_ref().is_some_and(|shape| kind_of(shape) == kind);
+                let is_kind = |row: usize| shapes[row].as_ref().is_some_and(|shape| kind_of(shape) == kind);
                 let expected: Vec<Option<bool>> =
                     (0..).zip(&wkt).map(|(row, truth)| truth.filter(|_| is_kind(row))).collect();
                 let name = format!("kind{kind}");
@@ -284,7 +290,8 @@ async fn moved_scaled_and_mirrored_geometries_give_the_same_answers() -> Result<
             if area.positions().iter().any(|[_, y]| y.abs() > 130.0) {
                 continue;
             }
-            let (predicate, is_straight) = (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
+            let (predicate, is_straight) =
+                (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
             let calls = CHANGES.map(|(name, change, scale)| {
                 call(predicate, is_straight, name, &area.map(&change), 3.0 * scale)
             });
@@ -320,7 +327,8 @@ async fn a_full_turn_changes_nothing() -> Result<()> {
         ];
         let tables = Tables::new(&mut random, columns).await?;
         for area in areas(&mut random, &shapes, 180.0) {
-            let (predicate, is_straight) = (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
+            let (predicate, is_straight) =
+                (random.random_range(0..PREDICATES.len()), random.random_bool(0.7));
             let call = |name: &str, area: &Shape| call(predicate, is_straight, name, area, 3.0);
             let calls = [
                 call("as_written", &area),

@@ -115,7 +115,13 @@ async fn a_limit_leaves_most_of_a_dataset_unread() -> Result<()> {
     let dir = tempfile::tempdir()?;
     for file in 0..60 {
         let points = eastward(file * 1000, 1000, 0.003);
-        write(&dir.path().join(format!("part-{file}.parquet")), i64::try_from(file * 1000)?, &points, 500, 100)?;
+        write(
+            &dir.path().join(format!("part-{file}.parquet")),
+            i64::try_from(file * 1000)?,
+            &points,
+            500,
+            100,
+        )?;
     }
     let area = "'POLYGON((-1 -90, 181 -90, 181 80, -1 90, -1 -90))'";
     for geometry in ["st_point(lon, lat)", "geometry"] {
@@ -173,8 +179,7 @@ fn write_malformed(dir: &Path, malformed: &[usize], random: &mut StdRng) -> Resu
     Ok(points)
 }
 
-const UNITS: [BatchUnit; 4] =
-    [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7), BatchUnit::Rows(45)];
+const UNITS: [BatchUnit; 4] = [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7), BatchUnit::Rows(45)];
 
 async fn ids(ctx: &SessionContext, filter: &str) -> Result<Vec<i64>> {
     Ok(int64s(&run(ctx, &format!("SELECT id FROM t WHERE {filter}")).await?.0))
@@ -195,10 +200,8 @@ async fn a_malformed_geometry_is_named_by_file_batch_and_row() -> Result<()> {
         for unit in UNITS {
             let size = ["3", "16", "8192"][random.random_range(0..3)];
             let partitions = ["0", "1", "8"][random.random_range(0..3)];
-            let ctx = session(
-                2,
-                &[("datafusion.execution.batch_size", size), ("odp.max_partitions", partitions)],
-            )?;
+            let ctx =
+                session(2, &[("datafusion.execution.batch_size", size), ("odp.max_partitions", partitions)])?;
             let table = OdpTableProvider::builder(path).with_batch_unit(unit).open(&ctx).await?;
             let table = Arc::new(table);
             ctx.register_table("t", Arc::clone(&table) as _)?;
@@ -207,7 +210,8 @@ async fn a_malformed_geometry_is_named_by_file_batch_and_row() -> Result<()> {
             for batch in table.snapshot().batches() {
                 let rows = batch.first_row..batch.first_row + batch.rows;
                 let in_batch = malformed.iter().filter(|row| **row / FILE_ROWS == batch.file_index);
-                let first = in_batch.map(|row| (row % FILE_ROWS) as u64).filter(|row| rows.contains(row)).min();
+                let first =
+                    in_batch.map(|row| (row % FILE_ROWS) as u64).filter(|row| rows.contains(row)).min();
                 places.extend(first.map(|row| {
                     let (file, batch) = (batch.file_index, batch.batch_index);
                     format!("part-{file}.parquet, batch {batch}, row {row} of the file")
@@ -225,7 +229,10 @@ async fn a_malformed_geometry_is_named_by_file_batch_and_row() -> Result<()> {
             for turn in 0..2 {
                 let error = ids(&ctx, &filter).await.expect_err(&filter).to_string();
                 let is_named = places.iter().any(|place| error.contains(place));
-                assert!(is_named, "seed {seed}, {unit:?}, turn {turn}, {filter}: {error}\nexpected {places:?}");
+                assert!(
+                    is_named,
+                    "seed {seed}, {unit:?}, turn {turn}, {filter}: {error}\nexpected {places:?}"
+                );
             }
         }
     }
@@ -271,7 +278,8 @@ async fn a_malformed_geometry_in_a_batch_that_is_not_read_raises_nothing() -> Re
     let ctx = session(2, &[])?;
     ctx.register_table("t", open(dir.path()).await? as _)?;
     // Row groups of 30 rows: the first of the second file is skipped by its ids.
-    let filter = format!("st_disjoint(wkb, 'POINT(-9 -9)') AND (id < {FILE_ROWS} OR id >= {})", FILE_ROWS + 30);
+    let filter =
+        format!("st_disjoint(wkb, 'POINT(-9 -9)') AND (id < {FILE_ROWS} OR id >= {})", FILE_ROWS + 30);
     for _ in 0..2 {
         assert_eq!(ids(&ctx, &filter).await?.len(), FILES * FILE_ROWS - 30);
         assert!(ids(&ctx, "st_disjoint(wkb, 'POINT(-9 -9)')").await.is_err());

@@ -38,6 +38,7 @@
 //!  scan       pruning: the batches that may match     ◄──  geo: area against extent, three-valued
 //!         │   DataSourceExec: one partition per batch, in order; neighbours merged where there are too many
 //!         │   gate: a few batches open at a time; reader: the pinned version of a file, or an error
+//!         │   spatial: row groups and pages outside an area are skipped, inside it kept, the rest tested row by row
 //!         │
 //!  DataFusion's operators ──► OrderedConcatExec where order is wanted ──► record batches
 //! ```

@@ -26,6 +26,7 @@ mod spatial_filter;
 mod wkb;
 mod wkt;
 
+pub(crate) use area::is_usable;
 pub(crate) use area_test::prepare_constants;
 pub(crate) use array::GeometryArray;
 pub(crate) use array::geometry_type;
