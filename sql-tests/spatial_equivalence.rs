@@ -146,6 +146,10 @@ struct Data {
     span: (f64, f64),
     /// Shapes of all types, not points alone.
     has_shapes: bool,
+    /// Another point in each row, in columns of its own.
+    has_second: bool,
+    /// Each file lies in a directory that says so.
+    has_partitions: bool,
 }
 
 const SPANS: [(f64, f64); 5] =
@@ -195,7 +199,8 @@ impl Data {
                 rows
             })
             .collect();
-        Self { layout, files, span, has_shapes }
+        let (has_second, has_partitions) = (random.random_bool(0.3), random.random_bool(0.3));
+        Self { layout, files, span, has_shapes, has_second, has_partitions }
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -214,6 +219,7 @@ fn row(random: &mut StdRng, layout: Layout, [x, y]: Position, has_shapes: bool, 
         _ => Some(value),
     };
     match layout {
+        Layout::PlainInteger | Layout::PlainMixed if is_clean => Row::Pair(Some(x.round()), Some(y.round())),
         _ if is_clean && !has_shapes => Row::Pair(Some(x), Some(y)),
         Layout::PlainInteger | Layout::PlainMixed => {
             let round = |value: f64| value.round();
@@ -375,9 +381,19 @@ fn write_files(dir: &Path, data: &Data, random: &mut StdRng) -> Result<Vec<Recor
         all.push(nullable("depth", Arc::new(depths)));
         all.extend(columns);
         all.push(nullable("kind", Arc::new(kinds)));
+        for name in ["lon2", "lat2"].iter().filter(|_| data.has_second) {
+            let near = |random: &mut StdRng| {
+                random
+                    .random_bool(0.95)
+                    .then(|| file as f64 * 5.0 + on_lattice(random.random_range(-9.0..9.0)))
+            };
+            let values = rows.iter().map(|_| near(random)).collect::<Vec<_>>();
+            all.push(nullable(name, numbers(values.into_iter(), &DataType::Float64)?));
+        }
         let (fields, arrays): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-        let path = dir.join(format!("part-{file}.parquet"));
+        let folder = if data.has_partitions { format!("region=r{file}/") } else { String::new() };
+        let path = dir.join(format!("{folder}part-{file}.parquet"));
         write_with(&path, &batch, properties(random, geo))?;
         batches.push(batch);
         first += count;
@@ -389,10 +405,12 @@ fn write_files(dir: &Path, data: &Data, random: &mut StdRng) -> Result<Vec<Recor
 fn in_memory(batches: &[RecordBatch], schema: &SchemaRef) -> Result<RecordBatch> {
     let unified = batches
         .iter()
-        .map(|batch| {
+        .enumerate()
+        .map(|(file, batch)| {
             let column = |field: &Arc<Field>| -> Result<ArrayRef> {
-                let column = batch.column_by_name(field.name()).ok_or("missing column")?;
-                Ok(cast(column, field.data_type())?)
+                let region = || Arc::new(StringArray::from(vec![format!("r{file}"); batch.num_rows()])) as _;
+                let column = batch.column_by_name(field.name()).cloned().unwrap_or_else(region);
+                Ok(cast(&column, field.data_type())?)
             };
             let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
             Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
@@ -423,12 +441,15 @@ struct Leaf {
     name: &'static str,
     /// The geometry is the first argument.
     is_straight: bool,
+    /// The geometry is the second one.
+    is_second: bool,
     area: Shape,
 }
 
 fn leaf(random: &mut StdRng, data: &Data, anchors: &[Position]) -> Leaf {
     let area = any_area(random, anchors, data.span);
-    let target = data.layout.target(random);
+    let is_second = data.has_second && random.random_bool(0.3);
+    let target = if is_second { "st_point(lon2, lat2)" } else { data.layout.target(random) };
     let constant = match random.random_range(0..6) {
         0 => format!("st_geomfromtext('{}')", area.wkt()),
         1 => {
@@ -456,7 +477,7 @@ fn leaf(random: &mut StdRng, data: &Data, anchors: &[Position]) -> Leaf {
     let sql = format!("{name}({left}, {right}{distance})");
     let (left, right) = if is_straight { (target, "area") } else { ("area", target) };
     let column_sql = format!("{name}({left}, {right}{distance})");
-    Leaf { sql, column_sql, name, is_straight, area }
+    Leaf { sql, column_sql, name, is_straight, is_second, area }
 }
 
 fn filter(
@@ -487,7 +508,8 @@ fn filter(
 /// A filter over another column.
 fn other(random: &mut StdRng, data: &Data) -> String {
     let op = ["<", ">=", "="][random.random_range(0..3)];
-    match random.random_range(0..5) {
+    match random.random_range(0..6) {
+        5 if data.has_partitions => format!("region {op} 'r1'"),
         0 => format!("id {op} {}", random.random_range(0..600)),
         1 => "depth IS NULL".to_owned(),
         2 => "kind = 'a'".to_owned(),
@@ -647,7 +669,7 @@ const OFTEN: [usize; 12] = [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 3];
 
 const SETTINGS: [&[(&str, &str)]; 7] = [
     &[],
-    &[],
+    &[("odp.max_partitions", "2")],
     &[("odp.finite_coordinates", "true")],
     &[("odp.pruning", "false")],
     &[("odp.pushdown_filters", "false")],
@@ -706,7 +728,7 @@ async fn compare(seed: u64, cases: usize) -> Result<()> {
         let form = random.random_range(0..300);
         let differs = async || -> Result<()> {
             let truth = planners[0].truth(&sql, &memory)?;
-            for leaf in leaves.iter().filter(|_| is_checked) {
+            for leaf in leaves.iter().filter(|leaf| is_checked && !leaf.is_second) {
                 let truth = planners[0].truth(&leaf.sql, &memory)?;
                 if !is_rounded {
                     check_with_geo(leaf, &truth, &data)?;
