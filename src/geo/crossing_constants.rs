@@ -53,6 +53,11 @@ pub(super) fn unwrap_folded<'a>(
     Ok(unwrapped)
 }
 
+/// Whether a literal of this value would stay as it is; `false` also for a malformed one.
+pub(super) fn stays(constant: &ScalarValue) -> bool {
+    unwrap_constant(constant, &AreaCache::default()).is_ok_and(|unwrapped| unwrapped.is_none())
+}
+
 /// `None` for what stays as it is: NULL, what is no geometry, and a geometry that does not cross.
 fn unwrap_constant(constant: &ScalarValue, cache: &AreaCache) -> Result<Option<ScalarValue>> {
     let data_type = constant.data_type();

@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::{disjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::geo::crossing_constants::stays;
 use crate::geo::functions::WithinDistanceFunction;
 use crate::geo::predicate_function::PredicateFunction;
 use crate::options::OdpOptions;
@@ -95,7 +96,10 @@ fn implied_filter(conjunct: &Expr, table: &LogicalPlan, areas: &LogicalPlan) -> 
     for column in of_areas {
         let values = areas.schema().index_of_column(column).ok().and_then(|index| values_of(areas, index));
         match values {
-            Some(values) if values.len() <= MAX_AREAS => constants.push((column, values)),
+            // The filter's literals are unwrapped across the antimeridian, columns of a join are not.
+            Some(values) if values.len() <= MAX_AREAS && values.iter().all(stays) => {
+                constants.push((column, values));
+            }
             _ => return Ok(None),
         }
     }

@@ -16,7 +16,9 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use super::columns::{FileColumns, TestColumns};
 use super::intervals::{Action, Interval};
 use crate::dataset::{Chunk, LearntExtents};
-use crate::geo::{BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialTarget};
+use crate::geo::{
+    BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialTarget, is_usable,
+};
 
 /// A row group and what to do with its rows.
 #[derive(Debug)]
@@ -314,22 +316,22 @@ fn facts_of_points(x: &Arc<dyn Array>, y: &Arc<dyn Array>, rows: Range<usize>) -
     facts
 }
 
-/// The box of the finite points, and whether there are others.
+/// The box of the points that can be computed with, and whether there are others, which are empty.
 fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox>, bool) {
     let (mut west, mut south) = (f64::INFINITY, f64::INFINITY);
     let (mut east, mut north) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    let mut all_finite = true;
+    let mut all_usable = true;
     for (x, y) in points {
-        let is_finite = x.is_finite() & y.is_finite();
-        all_finite &= is_finite;
-        if is_finite {
+        let is_point = is_usable(x) & is_usable(y);
+        all_usable &= is_point;
+        if is_point {
             west = west.min(x);
             east = east.max(x);
             south = south.min(y);
             north = north.max(y);
         }
     }
-    (BoundingBox::from_bounds(west, south, east, north), !all_finite)
+    (BoundingBox::from_bounds(west, south, east, north), !all_usable)
 }
 
 fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
