@@ -25,7 +25,7 @@ pub(super) fn unwrap_literals(args: &mut [Expr], cache: &AreaCache) -> Result<bo
     for argument in args {
         let Expr::Literal(constant, metadata) = argument else { continue };
         let Some(unwrapped) = unwrap_constant(constant, cache)? else { continue };
-        *argument = Expr::Literal(unwrapped, metadata.take().map(as_wkb));
+        *argument = Expr::Literal(unwrapped, metadata.as_ref().map(as_wkb));
         is_changed = true;
     }
     Ok(is_changed)
@@ -77,7 +77,7 @@ fn unwrap_constant(constant: &ScalarValue, cache: &AreaCache) -> Result<Option<S
 }
 
 /// The metadata of a literal that is WKB from now on.
-fn as_wkb(metadata: FieldMetadata) -> FieldMetadata {
+fn as_wkb(metadata: &FieldMetadata) -> FieldMetadata {
     let mut inner = metadata.inner().clone();
     if let Some(name) = inner.get_mut(EXTENSION_NAME) {
         "geoarrow.wkb".clone_into(name);
