@@ -5,15 +5,17 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
-use crate::geo::scalar_functions;
+use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
 use crate::table::{BatchesFunction, FilesFunction, OdpTableFactory};
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches` and `odp_files`, the optimizer rule for ordered output, and the settings `odp.…`.
+/// `odp_batches` and `odp_files`, the optimizer rules for ordered output and for
+/// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
 ///
@@ -42,6 +44,10 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
             .with_physical_optimizer_rule(Arc::new(OrderedConcatRule))
             .build();
         *state = extended;
+    }
+    let is_analyzed = state.analyzer().rules.iter().any(|rule| rule.name() == SpatialJoinRule.name());
+    if !is_analyzed {
+        state.add_analyzer_rule(Arc::new(SpatialJoinRule));
     }
     drop(state);
     for function in scalar_functions() {

@@ -103,9 +103,9 @@ impl PhysicalExpr for AreaTest {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let rows = self.row.evaluate(batch)?.into_array(batch.num_rows())?;
-        let answers = evaluate_rows(self.setting, &[rows], |rows| {
-            let rows = GeometryArray::try_with_field(&rows[0], &self.field)?;
-            Ok(against_area(self.kind, &rows, &self.area)?)
+        let rows = GeometryArray::try_with_field(&rows, &self.field)?;
+        let answers = evaluate_rows(self.setting, &[rows], |rows, _| {
+            Ok(against_area(self.kind, &rows[0], &self.area)?)
         })?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }

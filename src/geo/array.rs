@@ -1,19 +1,19 @@
 //! Geometry values in Arrow arrays: WKB, WKT, structs of x and y, and the other encodings of GeoArrow.
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float64Array, LargeBinaryArray, LargeStringArray,
-    StringArray, StringViewArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Float64Array, LargeBinaryArray,
+    LargeStringArray, StringArray, StringViewArray, StructArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{cast, nullif};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use geo::{Coord, Geometry, MultiPoint, Point, Rect};
 
-use crate::geo::MAX_COORDINATE;
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geoarrow::{Coordinates, NestedArray, box_places, is_point, levels_over_points};
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::is_usable;
 use crate::geo::sink::{Build, Measure, Outline};
 use crate::geo::wkb::{parse_wkb, wkb_outline, wkb_point};
 use crate::geo::wkt::{parse_wkt, wkt_outline};
@@ -207,6 +207,22 @@ impl GeometryArray {
         }
     }
 
+    /// These rows, null where `hidden` is true.
+    pub(crate) fn without(&self, hidden: &BooleanArray) -> Result<Self> {
+        let shown = || NullBuffer::union(self.nulls(), Some(&NullBuffer::new(!hidden.values())));
+        Ok(match self {
+            Self::Points { x, y, .. } => Self::Points { x: x.clone(), y: y.clone(), nulls: shown() },
+            Self::Binary(array) => Self::Binary(nullif(array, hidden)?.as_binary().clone()),
+            Self::LargeBinary(array) => Self::LargeBinary(nullif(array, hidden)?.as_binary().clone()),
+            Self::BinaryView(array) => Self::BinaryView(nullif(array, hidden)?.as_binary_view().clone()),
+            Self::Utf8(array) => Self::Utf8(nullif(array, hidden)?.as_string().clone()),
+            Self::LargeUtf8(array) => Self::LargeUtf8(nullif(array, hidden)?.as_string().clone()),
+            Self::Utf8View(array) => Self::Utf8View(nullif(array, hidden)?.as_string_view().clone()),
+            Self::Nested(array) => Self::Nested(array.with_nulls(shown())),
+            Self::Boxes { bounds, .. } => Self::Boxes { bounds: bounds.clone(), nulls: shown() },
+        })
+    }
+
     /// The rows from `first` on that hold the same value, or are null, as that row does.
     pub(crate) fn run_length(&self, first: usize) -> usize {
         let value = self.value(first);
@@ -249,9 +265,7 @@ impl<'a> GeometryValue<'a> {
     /// [`GeometryError`] for malformed WKT or WKB.
     pub(crate) fn parse(&self) -> Result<Geometry<f64>, GeometryError> {
         match self {
-            Self::Point(x, y) if x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE => {
-                Ok(Geometry::Point(Point::new(*x, *y)))
-            }
+            Self::Point(x, y) if is_usable(*x) && is_usable(*y) => Ok(Geometry::Point(Point::new(*x, *y))),
             Self::Point(..) => Ok(Geometry::MultiPoint(MultiPoint::new(vec![]))),
             Self::Wkb(bytes) => parse_wkb(bytes),
             Self::Wkt(text) => parse_wkt(text),
@@ -273,7 +287,7 @@ impl<'a> GeometryValue<'a> {
     /// As [`Self::parse`].
     pub(crate) fn outline(&self) -> Result<Outline, GeometryError> {
         match self {
-            Self::Point(x, y) if x.is_finite() && y.is_finite() => Ok(Outline::Point(*x, *y)),
+            Self::Point(x, y) if is_usable(*x) && is_usable(*y) => Ok(Outline::Point(*x, *y)),
             Self::Point(..) => Ok(Outline::Empty),
             Self::Wkb(bytes) => wkb_outline(bytes),
             Self::Wkt(text) => wkt_outline(text),
@@ -321,7 +335,7 @@ fn bounds_of([xmin, ymin, xmax, ymax]: [f64; 4]) -> Result<Option<BoundingBox>, 
         return Ok(None);
     }
     let east = if xmin > xmax { xmax + 360.0 } else { xmax };
-    let usable = [xmin, ymin, east, ymax].iter().all(|bound| bound.abs() <= MAX_COORDINATE);
+    let usable = [xmin, ymin, east, ymax].iter().all(|bound| is_usable(*bound));
     match BoundingBox::from_bounds(xmin, ymin, east, ymax).filter(|_| usable) {
         Some(bounds) => Ok(Some(bounds)),
         None => {

@@ -5,9 +5,10 @@
 
 use geo::{Coord, Geometry, MapCoords};
 
-use crate::geo::area::{ANGLES, Area, BoxRelation, TURNS, is_usable};
+use crate::geo::area::{ANGLES, Area, BoxRelation, TURNS};
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::is_usable;
 use crate::geo::predicate::PredicateKind;
 
 /// What rounding may add to a distance, relative to the numbers it is computed from.

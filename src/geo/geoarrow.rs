@@ -3,11 +3,13 @@
 //! # Source
 //! <https://geoarrow.org/format.html>: "Native encoding" and "Extension types".
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, plan_err};
 use geo::Coord;
 
 use crate::geo::MAX_COORDINATE;
@@ -32,7 +34,12 @@ enum NestedKind {
 pub(crate) struct NestedArray {
     kind: NestedKind,
     /// Outermost first: item `i` holds items `levels[n][i]..levels[n][i + 1]` of the next level.
-    levels: Vec<Vec<usize>>,
+    levels: Arc<[Vec<usize>]>,
+    /// The nulls among the items of the next level, where there are any. Rows that are null may hold some.
+    inner_nulls: Arc<[Option<NullBuffer>]>,
+    /// The item of the first level that is the first row.
+    first: usize,
+    count: usize,
     coordinates: Coordinates,
     nulls: Option<NullBuffer>,
 }
@@ -117,7 +124,7 @@ impl NestedKind {
 impl NestedArray {
     /// Views an array of one to three levels of lists over points.
     pub(super) fn try_new(array: &ArrayRef, field: Option<&Field>) -> Result<Self> {
-        let mut levels = vec![];
+        let (mut levels, mut inner_nulls) = (vec![], vec![]);
         let mut items = ArrayRef::clone(array);
         loop {
             items = match items.data_type() {
@@ -133,29 +140,45 @@ impl NestedArray {
                 }
                 _ => break,
             };
-            if items.null_count() > 0 {
-                return exec_err!("found a null inside a geometry of type {}", array.data_type());
-            }
+            inner_nulls.push(items.nulls().cloned());
         }
         let (coordinates, nulls) = Coordinates::try_new(&items)?;
-        if nulls.is_some_and(|nulls| nulls.null_count() > 0) {
-            return exec_err!("found a null inside a geometry of type {}", array.data_type());
+        // Of points, more are null than the array says: those without x or y.
+        if let Some(of_points) = inner_nulls.last_mut() {
+            *of_points = nulls;
         }
         let kind = NestedKind::new(levels.len(), field)?;
-        Ok(Self { kind, levels, coordinates, nulls: array.nulls().cloned() })
+        let inner_nulls = inner_nulls.into_iter().map(|nulls| nulls.filter(|nulls| nulls.null_count() > 0));
+        Ok(Self {
+            kind,
+            levels: levels.into(),
+            inner_nulls: inner_nulls.collect(),
+            first: 0,
+            count: array.len(),
+            coordinates,
+            nulls: array.nulls().cloned(),
+        })
     }
 
     pub(super) fn slice(&self, first: usize, count: usize) -> Self {
-        let mut levels = self.levels.clone();
-        if let Some(offsets) = levels.first_mut() {
-            *offsets = offsets[first..=first + count].to_vec();
+        Self {
+            kind: self.kind,
+            levels: Arc::clone(&self.levels),
+            inner_nulls: Arc::clone(&self.inner_nulls),
+            first: self.first + first,
+            count,
+            coordinates: self.coordinates.clone(),
+            nulls: self.nulls.as_ref().map(|nulls| nulls.slice(first, count)),
         }
-        let nulls = self.nulls.as_ref().map(|nulls| nulls.slice(first, count));
-        Self { kind: self.kind, levels, coordinates: self.coordinates.clone(), nulls }
+    }
+
+    /// The same rows with other nulls.
+    pub(super) fn with_nulls(&self, nulls: Option<NullBuffer>) -> Self {
+        Self { nulls, ..self.slice(0, self.count) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.levels.first().map_or(0, |offsets| offsets.len() - 1)
+        self.count
     }
 
     pub(super) fn nulls(&self) -> Option<&NullBuffer> {
@@ -165,13 +188,14 @@ impl NestedArray {
     /// Hands the geometry in a row to a sink.
     ///
     /// # Errors
-    /// [`GeometryError`] for what the readers of WKT and WKB refuse too.
+    /// [`GeometryError`] for what the readers of WKT and WKB refuse too, and for a null inside the geometry.
     pub(super) fn read<S: Sink>(&self, row: usize, sink: &mut S) -> Result<S::Geometry, GeometryError> {
+        let row = self.first + row;
         let parts = match self.kind {
-            NestedKind::Line => Parts::Line(self.line(self.items(0, row), sink)?.0),
+            NestedKind::Line => Parts::Line(self.line(self.items(0, row)?, sink)?.0),
             NestedKind::MultiPoint => {
                 let mut path = sink.path(0);
-                for at in self.items(0, row) {
+                for at in self.items(0, row)? {
                     if let Some(at) = self.coordinates.point(at)? {
                         sink.push(&mut path, at);
                     }
@@ -184,15 +208,15 @@ impl NestedArray {
             }
             NestedKind::MultiLine => {
                 let mut lines = vec![];
-                for line in self.items(0, row) {
-                    let (path, ends) = self.line(self.items(1, line), sink)?;
+                for line in self.items(0, row)? {
+                    let (path, ends) = self.line(self.items(1, line)?, sink)?;
                     lines.extend((!ends.is_empty()).then_some(path));
                 }
                 Parts::MultiLine(lines)
             }
             NestedKind::MultiPolygon => {
                 let mut polygons = vec![];
-                for polygon in self.items(0, row) {
+                for polygon in self.items(0, row)? {
                     polygons.extend(self.polygon(1, polygon, sink)?);
                 }
                 Parts::MultiPolygon(polygons)
@@ -206,8 +230,9 @@ impl NestedArray {
         if self.kind != other.kind {
             return false;
         }
+        let (row, other_row) = (self.first + row, other.first + other_row);
         let (mut left, mut right) = (row..row + 1, other_row..other_row + 1);
-        for (ours, theirs) in self.levels.iter().zip(&other.levels) {
+        for (level, (ours, theirs)) in self.levels.iter().zip(other.levels.iter()).enumerate() {
             let alike = left.len() == right.len()
                 && left
                     .clone()
@@ -218,13 +243,28 @@ impl NestedArray {
             }
             left = ours[left.start]..ours[left.end];
             right = theirs[right.start]..theirs[right.end];
+            let has_null = |array: &Self, items: &std::ops::Range<usize>| {
+                let nulls = array.inner_nulls[level].as_ref();
+                nulls.is_some_and(|nulls| nulls.slice(items.start, items.len()).null_count() > 0)
+            };
+            // What a null stands for is not known.
+            if has_null(self, &left) || has_null(other, &right) {
+                return false;
+            }
         }
         let bits = |at: Coord<f64>| (at.x.to_bits(), at.y.to_bits());
         left.zip(right).all(|(a, b)| bits(self.coordinates.value(a)) == bits(other.coordinates.value(b)))
     }
 
-    fn items(&self, level: usize, item: usize) -> std::ops::Range<usize> {
-        self.levels[level][item]..self.levels[level][item + 1]
+    /// The items of the next level in an item; an error if one is null.
+    fn items(&self, level: usize, item: usize) -> Result<std::ops::Range<usize>, GeometryError> {
+        let items = self.levels[level][item]..self.levels[level][item + 1];
+        match &self.inner_nulls[level] {
+            Some(nulls) if nulls.slice(items.start, items.len()).null_count() > 0 => {
+                Err(GeometryError::new(0, "found a null inside the geometry"))
+            }
+            _ => Ok(items),
+        }
     }
 
     /// A line, which may be empty.
@@ -246,10 +286,10 @@ impl NestedArray {
         sink: &mut S,
     ) -> Result<Option<S::Polygon>, GeometryError> {
         let (mut shell, mut holes) = (None, vec![]);
-        let rings = self.items(level, item);
+        let rings = self.items(level, item)?;
         let first = rings.start;
         for ring in rings {
-            let (path, ends) = self.path(self.items(level + 1, ring), sink)?;
+            let (path, ends) = self.path(self.items(level + 1, ring)?, sink)?;
             if ends.is_empty() {
                 continue;
             }
@@ -349,7 +389,6 @@ impl Coordinates {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use datafusion::arrow::array::{
         FixedSizeListArray, Float32Array, Float64Array, LargeListArray, ListArray, StructArray,
@@ -429,8 +468,50 @@ mod tests {
         let holed: ArrayRef = Arc::new(FixedSizeListArray::new(item, 2, numbers, None));
         let points = GeometryArray::try_new(&holed).unwrap();
         assert!(points.value(0).is_some() && points.value(1).is_none());
-        let error = GeometryArray::try_new(&lists(holed, &[2])).unwrap_err();
-        assert!(error.to_string().contains("null inside"), "{error}");
+        let lines = GeometryArray::try_new(&lists(holed, &[2])).unwrap();
+        assert!(text(&lines, 0).contains("null inside"), "{}", text(&lines, 0));
+        assert_eq!(lines.extent(0).unwrap(), lines.value(0).unwrap().parse().map(|_| None));
+    }
+
+    #[test]
+    fn a_null_inside_is_of_its_row_only() {
+        let values = interleaved(&[0., 0., 1., 1., 2., 2., 3., 3.], 2);
+        let size = FixedSizeListArray::new(
+            Arc::new(Field::new("xy", DataType::Float64, false)),
+            2,
+            Arc::clone(values.as_fixed_size_list().values()),
+            Some(vec![true, true, false, true].into()),
+        );
+        let values: ArrayRef = Arc::new(size);
+        let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let line = |valid: [bool; 2]| -> GeometryArray {
+            let offsets = OffsetBuffer::from_lengths([2, 2]);
+            let nulls = Some(valid.to_vec().into());
+            let array: ArrayRef =
+                Arc::new(ListArray::new(Arc::clone(&item), offsets, Arc::clone(&values), nulls));
+            GeometryArray::try_new(&array).unwrap()
+        };
+        let holed = line([true, true]);
+        assert_eq!(text(&holed, 0), "LINESTRING(0 0, 1 1)");
+        assert!(text(&holed, 1).contains("null inside"));
+        let (bad, slice) = (holed.value(1).unwrap(), holed.slice(1, 1));
+        assert!(!bad.same(&bad) && !bad.same(&slice.value(0).unwrap()));
+        assert!(text(&slice, 0).contains("null inside"));
+        // Nothing is known of the items of a row that is NULL.
+        assert!(line([true, false]).value(1).is_none());
+        // A null ring.
+        let ring = interleaved(&[0., 0., 4., 0., 4., 4., 0., 0.], 2);
+        let item = Arc::new(Field::new("item", ring.data_type().clone(), true));
+        let rings: ArrayRef = Arc::new(ListArray::new(
+            item,
+            OffsetBuffer::from_lengths([4, 0, 0]),
+            ring,
+            Some(vec![true, false, true].into()),
+        ));
+        let polygons = GeometryArray::try_new(&lists(rings, &[1, 1, 1])).unwrap();
+        assert_eq!(text(&polygons, 0), "POLYGON((0 0, 4 0, 4 4, 0 0))");
+        assert!(text(&polygons, 1).contains("null inside"));
+        assert_eq!(text(&polygons, 2), "POLYGON EMPTY");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod box_tree;
 mod chain;
 #[cfg(test)]
 mod corpora;
+mod crossing_constants;
 pub(crate) mod crs;
 mod decimal;
 mod distance;
@@ -17,6 +18,7 @@ mod functions;
 mod geoarrow;
 mod geometry_error;
 mod invalid_rows;
+mod join_rule;
 mod kernel;
 mod line_relation;
 mod predicate;
@@ -26,7 +28,6 @@ mod spatial_filter;
 mod wkb;
 mod wkt;
 
-pub(crate) use area::is_usable;
 pub(crate) use area_test::prepare_constants;
 pub(crate) use array::GeometryArray;
 pub(crate) use array::geometry_type;
@@ -34,6 +35,7 @@ pub(crate) use bounding_box::BoundingBox;
 pub(crate) use extent::{Extent, ExtentFacts, Outcomes};
 pub(crate) use functions::scalar_functions;
 pub(crate) use geometry_error::InvalidGeometryRow;
+pub(crate) use join_rule::SpatialJoinRule;
 pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
@@ -41,3 +43,8 @@ const MAX_DEPTH: usize = 64;
 
 /// Coordinates beyond this are refused: products of differences must stay finite in `geo`.
 const MAX_COORDINATE: f64 = 1e100;
+
+/// Whether a coordinate can be computed with: it is finite and in range. A point with one that cannot is empty.
+pub(crate) fn is_usable(coordinate: f64) -> bool {
+    coordinate.abs() <= MAX_COORDINATE
+}

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
-use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::array::{GeometryArray, geometry_type};
+use crate::geo::crossing_constants::{unwrap_folded, unwrap_literals};
 use crate::geo::crs;
 use crate::geo::invalid_rows::evaluate_rows;
 use crate::geo::kernel::{against_area, pairwise};
@@ -28,6 +30,8 @@ use crate::options::{OdpOptions, OnInvalidGeometry};
 #[derive(Debug)]
 pub(crate) struct PredicateFunction {
     kind: PredicateKind,
+    /// Its literals were unwrapped; any other constant is a column, and taken as written.
+    is_planned: bool,
     aliases: Vec<String>,
     signature: Signature,
     cache: Arc<AreaCache>,
@@ -41,7 +45,13 @@ impl PredicateFunction {
             PredicateKind::Intersects => vec!["intersects".to_owned()],
             _ => vec![],
         };
-        Self { kind, aliases, signature: Signature::user_defined(Volatility::Immutable), cache }
+        Self {
+            kind,
+            is_planned: false,
+            aliases,
+            signature: Signature::user_defined(Volatility::Immutable),
+            cache,
+        }
     }
 
     pub(crate) fn kind(&self) -> PredicateKind {
@@ -53,11 +63,7 @@ impl PredicateFunction {
     /// # Errors
     /// A plan error for a malformed geometry, and for a value that is no geometry.
     pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
-        if let Some(value) = GeometryValue::of_scalar(constant) {
-            return Ok(value.map(|value| self.cache.area(value)).transpose()?);
-        }
-        let array = GeometryArray::try_new(&constant.to_array()?)?;
-        Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
+        self.cache.constant_area(constant)
     }
 
     fn invoke_pair(
@@ -84,16 +90,15 @@ impl PredicateFunction {
         let Some(area) = constant_or_null(setting, || self.constant_area(constant))? else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let answers = evaluate_rows(setting, std::slice::from_ref(array), |arrays| {
-            Ok(against_area(kind, &GeometryArray::try_with_field(&arrays[0], field)?, &area)?)
-        })?;
+        let rows = GeometryArray::try_with_field(array, field)?;
+        let answers = evaluate_rows(setting, &[rows], |rows, _| Ok(against_area(kind, &rows[0], &area)?))?;
         Ok(ColumnarValue::Array(Arc::new(answers)))
     }
 }
 
 impl PartialEq for PredicateFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind
+        (self.kind, self.is_planned) == (other.kind, other.is_planned)
     }
 }
 
@@ -101,7 +106,7 @@ impl Eq for PredicateFunction {}
 
 impl Hash for PredicateFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.kind.hash(state);
+        (self.kind, self.is_planned).hash(state);
     }
 }
 
@@ -148,10 +153,17 @@ impl ScalarUDFImpl for PredicateFunction {
         true
     }
 
-    /// Only a check: the session's settings are not known before.
-    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+    /// Checks what depends on the session's settings, which are not known before, and unwraps literals.
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         crs::check_edges_of(self.name(), &args, info)?;
-        Ok(ExprSimplifyResult::Original(args))
+        // What is going to be folded is unwrapped then.
+        let is_folded = !args.iter().any(Expr::any_column_refs);
+        if is_folded || !unwrap_literals(&mut args, &self.cache)? && self.is_planned {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
+        let planned = Self { is_planned: true, ..Self::new(self.kind, Arc::clone(&self.cache)) };
+        let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(planned)), args);
+        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -160,7 +172,12 @@ impl ScalarUDFImpl for PredicateFunction {
         let [left_field, right_field] = args.arg_fields.as_slice() else {
             return plan_err!("{} got {} arguments, expected 2", self.name(), args.arg_fields.len());
         };
-        match args.args.as_slice() {
+        let arguments = if self.is_planned {
+            args.args.as_slice().into()
+        } else {
+            unwrap_folded(&args.args, &self.cache)?
+        };
+        match arguments.as_ref() {
             [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
                 self.invoke_pair(left, right, setting)
             }
@@ -171,11 +188,10 @@ impl ScalarUDFImpl for PredicateFunction {
                 self.invoke_constant(self.kind.flipped(), (array, right_field), constant, setting)
             }
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => {
-                let pair = [Arc::clone(left), Arc::clone(right)];
-                let answers = evaluate_rows(setting, &pair, |arrays| {
-                    let left = GeometryArray::try_with_field(&arrays[0], left_field)?;
-                    let right = GeometryArray::try_with_field(&arrays[1], right_field)?;
-                    Ok(pairwise(self.kind, &left, &right, &self.cache)?)
+                let left = GeometryArray::try_with_field(left, left_field)?;
+                let right = GeometryArray::try_with_field(right, right_field)?;
+                let answers = evaluate_rows(setting, &[left, right], |pair, _| {
+                    Ok(pairwise(self.kind, &pair[0], &pair[1], &self.cache)?)
                 })?;
                 Ok(ColumnarValue::Array(Arc::new(answers)))
             }

@@ -21,6 +21,7 @@ use crate::geo::bounding_box::BoundingBox;
 use crate::geo::box_tree::BoxTree;
 use crate::geo::chain::{Chain, ChainRole};
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::is_usable;
 use crate::geo::line_relation::relate_lines;
 use crate::geo::predicate::PredicateKind;
 
@@ -68,6 +69,7 @@ pub(crate) struct Area {
     chains: Vec<Chain>,
     tree: BoxTree,
     bounding_box: Option<BoundingBox>,
+    vertices: usize,
     /// Full turns, and longitudes that may match by each; exact or too wide.
     turns: Vec<(f64, f64, f64)>,
     /// Points that were asked about so far.
@@ -90,9 +92,10 @@ impl Area {
         let chains = builder.chains;
         let tree = BoxTree::new(chains.iter().map(Chain::bounding_box).collect());
         let bounding_box = tree.bounding_box();
+        let vertices = chains.iter().map(|chain| chain.points().len()).sum();
         let turns = bounding_box.map_or_else(Vec::new, turns_into);
         let (asked, index) = (AtomicUsize::new(0), OnceLock::new());
-        Ok(Self { geometry, chains, tree, bounding_box, turns, asked, index })
+        Ok(Self { geometry, chains, tree, bounding_box, vertices, turns, asked, index })
     }
 
     /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
@@ -110,8 +113,7 @@ impl Area {
     /// raster.
     pub(crate) fn locator(&self, count: usize) -> PointLocator<'_> {
         let asked = self.asked.fetch_add(count, Ordering::Relaxed).saturating_add(count);
-        let vertices: usize = self.chains.iter().map(|chain| chain.points().len()).sum();
-        let pays = asked >= MIN_POINTS_FOR_INDEX.max(vertices / VERTICES_PER_POINT);
+        let pays = asked >= MIN_POINTS_FOR_INDEX.max(self.vertices / VERTICES_PER_POINT);
         let index = if pays { self.index.get_or_init(|| PointIndex::new(self)).as_ref() } else { None };
         PointLocator { area: self, index, last: None }
     }
@@ -467,10 +469,6 @@ fn turns_into(bounds: BoundingBox) -> Vec<(f64, f64, f64)> {
         (low <= high).then_some((*turn, low, high))
     };
     TURNS[1..].iter().filter_map(range).collect()
-}
-
-pub(crate) fn is_usable(coordinate: f64) -> bool {
-    coordinate.abs() <= crate::geo::MAX_COORDINATE
 }
 
 /// Collects where a point lies while the rings of polygons go by in order, each shell before its holes.

@@ -1,4 +1,7 @@
 //! What is read off geometries: text, WKB, coordinates, bounds, types and centroids.
+//!
+//! A malformed geometry in a row is what the setting `odp.on_invalid_geometry` says: an error, or NULL. One that is well
+//! formed but not what the function takes, as a line is for `st_x`, is an error in any case.
 
 use std::sync::Arc;
 
@@ -6,57 +9,69 @@ use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, BooleanArray, Float64Array, StringArray, StringBuilder, StructArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::{cast, nullif};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use geo::{Centroid, CoordsIter, Geometry, MultiPoint};
+use geo::{Centroid, Geometry, MultiPoint};
 
-use crate::geo::MAX_COORDINATE;
 use crate::geo::array::{GeometryArray, GeometryValue};
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::functions::constructors::{box_geometry, point_fields};
 use crate::geo::geometry_error::GeometryError;
+use crate::geo::sink::Outline;
 use crate::geo::wkb::to_wkb;
 use crate::geo::wkt::to_wkt;
+use crate::options::OnInvalidGeometry;
 
-/// `read` of each row's geometry; null where the row is, or `read` gives none.
-fn each_row<T>(
-    rows: &GeometryArray,
-    read: impl Fn(GeometryValue<'_>) -> Result<Option<T>, GeometryError>,
-) -> Result<Vec<Option<T>>> {
-    let read_row = |row: usize| match rows.value(row) {
-        None => Ok(None),
-        Some(value) => read(value).map_err(|error| error.in_row(row).into()),
-    };
-    (0..rows.len()).map(read_row).collect()
+/// `read` of each row's geometry, in turn; none where the row is null or malformed, or `read` gives none.
+fn each_row<'a, T>(
+    rows: &'a GeometryArray,
+    setting: OnInvalidGeometry,
+    read: impl Fn(GeometryValue<'_>) -> Result<Option<T>, GeometryError> + 'a,
+) -> impl Iterator<Item = Result<Option<T>>> + 'a {
+    (0..rows.len()).map(move |row| {
+        let Some(value) = rows.value(row) else { return Ok(None) };
+        match read(value) {
+            Err(_) if setting == OnInvalidGeometry::NoMatch && value.outline().is_err() => Ok(None),
+            Err(error) => Err(error.in_row(row).into()),
+            Ok(found) => Ok(found),
+        }
+    })
 }
 
-pub(super) fn as_binary(rows: &GeometryArray) -> Result<ArrayRef> {
+pub(super) fn as_binary(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
     let mut wkb = BinaryBuilder::with_capacity(rows.len(), 21 * rows.len());
-    for row in 0..rows.len() {
-        match rows.value(row) {
-            None => wkb.append_null(),
-            Some(value) => {
-                let bytes = value.parse().and_then(|geometry| to_wkb(&geometry));
-                wkb.append_value(bytes.map_err(|error| error.in_row(row))?);
-            }
-        }
+    for bytes in each_row(rows, setting, |value| to_wkb(&value.parse()?).map(Some)) {
+        wkb.append_option(bytes?);
     }
     Ok(Arc::new(wkb.finish()))
 }
 
-pub(super) fn as_text(rows: &GeometryArray) -> Result<ArrayRef> {
+pub(super) fn as_text(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
     let mut text = StringBuilder::with_capacity(rows.len(), 32 * rows.len());
-    for row in 0..rows.len() {
-        match rows.value(row) {
-            None => text.append_null(),
-            Some(value) => {
-                text.append_value(to_wkt(&value.parse().map_err(|error| error.in_row(row))?));
-            }
-        }
+    for written in each_row(rows, setting, |value| Ok(Some(to_wkt(&value.parse()?)))) {
+        text.append_option(written?);
     }
     Ok(Arc::new(text.finish()))
 }
 
-pub(super) fn ordinate(rows: &GeometryArray, pick: impl Fn(f64, f64) -> f64) -> Result<ArrayRef> {
+/// Checks WKB: an error, or null, where it is malformed.
+pub(super) fn checked_wkb(
+    rows: &GeometryArray,
+    wkb: &ArrayRef,
+    setting: OnInvalidGeometry,
+) -> Result<ArrayRef> {
+    let check = |value: GeometryValue<'_>| value.outline().map(|_| Some(()));
+    let known = each_row(rows, setting, check).map(|found| found.map(|found| found.is_none()));
+    let malformed = known.collect::<Result<Vec<bool>>>()?;
+    Ok(nullif(&cast(wkb, &DataType::Binary)?, &BooleanArray::from(malformed))?)
+}
+
+pub(super) fn ordinate(
+    rows: &GeometryArray,
+    setting: OnInvalidGeometry,
+    pick: impl Fn(f64, f64) -> f64,
+) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| match value.as_plain_point() {
         Some((x, y)) => Ok(Some(pick(x, y))),
         None => match value.parse()? {
@@ -65,20 +80,24 @@ pub(super) fn ordinate(rows: &GeometryArray, pick: impl Fn(f64, f64) -> f64) -> 
             _ => Err(GeometryError::new(0, "found another geometry, expected a point")),
         },
     };
-    Ok(Arc::new(Float64Array::from(each_row(rows, read)?)))
+    Ok(Arc::new(each_row(rows, setting, read).collect::<Result<Float64Array>>()?))
 }
 
-pub(super) fn bound(rows: &GeometryArray, pick: impl Fn(&BoundingBox) -> f64) -> Result<ArrayRef> {
-    let bounds = each_row(rows, |value| bounds_of(&value))?;
-    Ok(Arc::new(bounds.iter().map(|bounds| bounds.as_ref().map(&pick)).collect::<Float64Array>()))
+pub(super) fn bound(
+    rows: &GeometryArray,
+    setting: OnInvalidGeometry,
+    pick: impl Fn(&BoundingBox) -> f64,
+) -> Result<ArrayRef> {
+    let read = |value: GeometryValue<'_>| Ok(bounds_of(&value)?.as_ref().map(&pick));
+    Ok(Arc::new(each_row(rows, setting, read).collect::<Result<Float64Array>>()?))
 }
 
-pub(super) fn is_empty(rows: &GeometryArray) -> Result<ArrayRef> {
-    let answers = each_row(rows, |value| Ok(Some(bounds_of(&value)?.is_none())))?;
-    Ok(Arc::new(BooleanArray::from(answers)))
+pub(super) fn is_empty(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
+    let read = |value: GeometryValue<'_>| Ok(Some(bounds_of(&value)?.is_none()));
+    Ok(Arc::new(each_row(rows, setting, read).collect::<Result<BooleanArray>>()?))
 }
 
-pub(super) fn type_name(rows: &GeometryArray) -> Result<ArrayRef> {
+pub(super) fn type_name(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let geometry = value.parse()?;
         Ok(Some(match geometry {
@@ -92,10 +111,10 @@ pub(super) fn type_name(rows: &GeometryArray) -> Result<ArrayRef> {
             Geometry::GeometryCollection(_) => "ST_GeometryCollection",
         }))
     };
-    Ok(Arc::new(StringArray::from(each_row(rows, read)?)))
+    Ok(Arc::new(each_row(rows, setting, read).collect::<Result<StringArray>>()?))
 }
 
-pub(super) fn envelope(rows: &GeometryArray) -> Result<ArrayRef> {
+pub(super) fn envelope(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let geometry = match bounds_of(&value)? {
             Some(bounds) => box_geometry(&bounds),
@@ -103,13 +122,14 @@ pub(super) fn envelope(rows: &GeometryArray) -> Result<ArrayRef> {
         };
         to_wkb(&geometry).map(Some)
     };
-    let wkb = each_row(rows, read)?;
-    let mut builder = BinaryBuilder::with_capacity(wkb.len(), 93 * wkb.len());
-    wkb.iter().for_each(|bytes| builder.append_option(bytes.as_deref()));
-    Ok(Arc::new(builder.finish()))
+    let mut wkb = BinaryBuilder::with_capacity(rows.len(), 93 * rows.len());
+    for bytes in each_row(rows, setting, read) {
+        wkb.append_option(bytes?);
+    }
+    Ok(Arc::new(wkb.finish()))
 }
 
-pub(super) fn centroid(rows: &GeometryArray) -> Result<ArrayRef> {
+pub(super) fn centroid(rows: &GeometryArray, setting: OnInvalidGeometry) -> Result<ArrayRef> {
     let read = |value: GeometryValue<'_>| {
         let Some(centroid) = value.parse()?.centroid() else { return Ok(None) };
         if centroid.x().is_finite() && centroid.y().is_finite() {
@@ -117,7 +137,7 @@ pub(super) fn centroid(rows: &GeometryArray) -> Result<ArrayRef> {
         }
         Err(GeometryError::new(0, "coordinates too large for a centroid"))
     };
-    let centroids = each_row(rows, read)?;
+    let centroids = each_row(rows, setting, read).collect::<Result<Vec<_>>>()?;
     let nulls: NullBuffer = centroids.iter().map(Option::is_some).collect();
     let x: Float64Array = centroids.iter().map(|at| at.map(|(x, _)| x)).collect();
     let y: Float64Array = centroids.iter().map(|at| at.map(|(_, y)| y)).collect();
@@ -127,16 +147,7 @@ pub(super) fn centroid(rows: &GeometryArray) -> Result<ArrayRef> {
 
 /// `None` for an empty geometry.
 fn bounds_of(value: &GeometryValue<'_>) -> Result<Option<BoundingBox>, GeometryError> {
-    let of_point = |x: f64, y: f64| {
-        let is_usable = x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE;
-        is_usable.then(|| BoundingBox::of_point(x, y))
-    };
-    if let Some((x, y)) = value.as_plain_point() {
-        return Ok(of_point(x, y));
-    }
-    let geometry = value.parse()?;
-    let points = geometry.coords_iter().map(|at| BoundingBox::of_point(at.x, at.y));
-    Ok(points.reduce(|left, right| left.union(&right)))
+    value.outline().map(Outline::bounding_box)
 }
 
 /// Whether a geometry that is well formed was written as a point; an empty one is read as a multipoint.

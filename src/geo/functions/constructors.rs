@@ -1,16 +1,14 @@
-//! What makes geometries: from numbers, and from WKB.
+//! What makes geometries from numbers.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use geo::{Coord, Geometry, LineString, Point, Polygon};
 
 use crate::geo::MAX_COORDINATE;
-use crate::geo::array::GeometryArray;
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::geometry_error::GeometryError;
 use crate::geo::wkb::to_wkb;
@@ -23,16 +21,6 @@ pub(super) fn point_fields() -> Fields {
 pub(super) fn points(x: &ArrayRef, y: &ArrayRef) -> Result<ArrayRef> {
     let nulls = NullBuffer::union(x.nulls(), y.nulls());
     Ok(Arc::new(StructArray::try_new(point_fields(), vec![Arc::clone(x), Arc::clone(y)], nulls)?))
-}
-
-pub(super) fn from_wkb(wkb: &ArrayRef) -> Result<ArrayRef> {
-    let rows = GeometryArray::try_new(wkb)?;
-    for row in 0..rows.len() {
-        if let Some(value) = rows.value(row).filter(|value| value.as_plain_point().is_none()) {
-            value.parse().map_err(|error| error.in_row(row))?;
-        }
-    }
-    Ok(cast(wkb, &DataType::Binary)?)
 }
 
 /// WKB of one box per row; see [`envelope_bounds`].

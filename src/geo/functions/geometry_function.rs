@@ -13,10 +13,10 @@ use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
 use crate::geo::crs::with_crs_of;
 use crate::geo::functions::{accessors, constructors};
 use crate::geo::predicate_function::not_a_geometry;
-use crate::geo::wkb::parse_wkb;
-use crate::geo::wkt::parse_wkt;
+use crate::options::OdpOptions;
 
-/// What a [`GeometryFunction`] does. NULL gives NULL.
+/// What a [`GeometryFunction`] does. NULL gives NULL; so does a malformed geometry in a row, if the setting
+/// `odp.on_invalid_geometry` says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FunctionKind {
     /// `st_point(lon, lat)`: a struct of x and y.
@@ -206,6 +206,7 @@ impl ScalarUDFImpl for GeometryFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
         let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let geometries = || GeometryArray::try_with_field(&arrays[0], &args.arg_fields[0]);
@@ -214,20 +215,20 @@ impl ScalarUDFImpl for GeometryFunction {
             (FunctionKind::MakeEnvelope, [xmin, ymin, xmax, ymax]) => {
                 constructors::envelopes([xmin, ymin, xmax, ymax])?
             }
-            (FunctionKind::FromText, [_]) => accessors::as_binary(&geometries()?)?,
-            (FunctionKind::FromWkb, [wkb]) => constructors::from_wkb(wkb)?,
-            (FunctionKind::AsText, [_]) => accessors::as_text(&geometries()?)?,
-            (FunctionKind::AsBinary, [_]) => accessors::as_binary(&geometries()?)?,
-            (FunctionKind::X, [_]) => accessors::ordinate(&geometries()?, |x, _| x)?,
-            (FunctionKind::Y, [_]) => accessors::ordinate(&geometries()?, |_, y| y)?,
-            (FunctionKind::XMin, [_]) => accessors::bound(&geometries()?, |bounds| bounds.xmin)?,
-            (FunctionKind::YMin, [_]) => accessors::bound(&geometries()?, |bounds| bounds.ymin)?,
-            (FunctionKind::XMax, [_]) => accessors::bound(&geometries()?, |bounds| bounds.xmax)?,
-            (FunctionKind::YMax, [_]) => accessors::bound(&geometries()?, |bounds| bounds.ymax)?,
-            (FunctionKind::IsEmpty, [_]) => accessors::is_empty(&geometries()?)?,
-            (FunctionKind::GeometryType, [_]) => accessors::type_name(&geometries()?)?,
-            (FunctionKind::Envelope, [_]) => accessors::envelope(&geometries()?)?,
-            (FunctionKind::Centroid, [_]) => accessors::centroid(&geometries()?)?,
+            (FunctionKind::FromText, [_]) => accessors::as_binary(&geometries()?, setting)?,
+            (FunctionKind::FromWkb, [wkb]) => accessors::checked_wkb(&geometries()?, wkb, setting)?,
+            (FunctionKind::AsText, [_]) => accessors::as_text(&geometries()?, setting)?,
+            (FunctionKind::AsBinary, [_]) => accessors::as_binary(&geometries()?, setting)?,
+            (FunctionKind::X, [_]) => accessors::ordinate(&geometries()?, setting, |x, _| x)?,
+            (FunctionKind::Y, [_]) => accessors::ordinate(&geometries()?, setting, |_, y| y)?,
+            (FunctionKind::XMin, [_]) => accessors::bound(&geometries()?, setting, |bounds| bounds.xmin)?,
+            (FunctionKind::YMin, [_]) => accessors::bound(&geometries()?, setting, |bounds| bounds.ymin)?,
+            (FunctionKind::XMax, [_]) => accessors::bound(&geometries()?, setting, |bounds| bounds.xmax)?,
+            (FunctionKind::YMax, [_]) => accessors::bound(&geometries()?, setting, |bounds| bounds.ymax)?,
+            (FunctionKind::IsEmpty, [_]) => accessors::is_empty(&geometries()?, setting)?,
+            (FunctionKind::GeometryType, [_]) => accessors::type_name(&geometries()?, setting)?,
+            (FunctionKind::Envelope, [_]) => accessors::envelope(&geometries()?, setting)?,
+            (FunctionKind::Centroid, [_]) => accessors::centroid(&geometries()?, setting)?,
             (_, other) => return plan_err!("{} got {} arguments", self.name(), other.len()),
         };
         if all_constant && result.len() == 1 {
@@ -237,12 +238,12 @@ impl ScalarUDFImpl for GeometryFunction {
     }
 }
 
+/// Reads text and binary, without building the geometry: that is done anew for every step of planning.
 fn check_constant(constant: &ScalarValue) -> Result<()> {
-    let array = GeometryArray::try_new(&constant.to_array()?)?;
-    match array.value(0) {
-        Some(GeometryValue::Wkt(text)) => parse_wkt(text).map(drop).map_err(|error| error.in_text(text))?,
-        Some(GeometryValue::Wkb(bytes)) => parse_wkb(bytes).map(drop).map_err(|error| error.in_wkb(bytes))?,
-        _ => {}
+    let Some(Some(value)) = GeometryValue::of_scalar(constant) else { return Ok(()) };
+    match (value.outline(), value) {
+        (Err(error), GeometryValue::Wkt(text)) => Err(error.in_text(text).into()),
+        (Err(error), GeometryValue::Wkb(bytes)) => Err(error.in_wkb(bytes).into()),
+        _ => Ok(()),
     }
-    Ok(())
 }

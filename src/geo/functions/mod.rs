@@ -1,4 +1,7 @@
 //! The spatial SQL functions: those that make and take apart geometries, and the list of all.
+//!
+//! With `odp.on_invalid_geometry = 'no_match'` a malformed geometry in a row is NULL to all of them, so that a predicate
+//! does not select the row however its arguments are wrapped.
 
 mod accessors;
 mod constructors;

@@ -7,18 +7,24 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 
 use super::*;
 use crate::error::OdpError;
+use crate::geo::array::GeometryValue;
+use crate::geo::sink::Outline;
 use crate::geo::wkb::to_wkb;
 use crate::geo::wkt::parse_wkt;
+use crate::options::{OdpOptions, OnInvalidGeometry};
 
 const SQUARE: &str = "POLYGON((0 0, 10 0, 10 10, 0 10, 0 0))";
 
 /// Rows: inside, boundary, outside, NULL, NaN, inside again; as lon/lat, WKT and WKB.
 fn context() -> SessionContext {
-    let ctx = SessionContext::new();
+    with_table(SessionContext::new())
+}
+
+fn with_table(ctx: SessionContext) -> SessionContext {
     for function in scalar_functions() {
         ctx.register_udf(function);
     }
@@ -222,6 +228,153 @@ async fn structs_of_coordinates_are_points() {
     let error =
         run(&ctx, &format!("SELECT st_within(named_struct('a', lon, 'b', lat), '{SQUARE}') FROM t")).await;
     assert!(error.unwrap_err().to_string().contains("expected a geometry"));
+}
+
+/// A line across the antimeridian, if it is unwrapped; across 0 as written.
+const CROSSING: &str = "'LINESTRING(170 0,-170 0)'";
+
+#[tokio::test]
+async fn literals_across_the_antimeridian_are_unwrapped_and_columns_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = context();
+    let with = |region: &str| {
+        format!("SELECT column1 AS x, {region} AS region FROM VALUES (175.0), (0.0), (-175.0)")
+    };
+    // One region in all rows of a file is a constant: the Parquet reader puts it in as a literal.
+    for (name, sql) in [
+        ("same", with(CROSSING)),
+        ("mixed", format!("{} UNION ALL SELECT 9.0, 'POINT(1 1)'", with(CROSSING))),
+        ("binary", with(&format!("st_geomfromtext({CROSSING})"))),
+    ] {
+        let path = dir.path().join(format!("{name}.parquet")).display().to_string();
+        let copy = format!("COPY ({sql}) TO '{path}' STORED AS PARQUET");
+        ctx.sql(&copy).await.unwrap().collect().await.unwrap();
+        ctx.register_parquet(name, path, ParquetReadOptions::default()).await.unwrap();
+    }
+    for name in ["same", "mixed", "binary"] {
+        for (predicate, expected) in [
+            ("st_intersects(st_point(x, 0), region)".to_owned(), "0.0"),
+            ("st_contains(region, st_point(x, 0)) AND x < 5".to_owned(), "0.0"),
+            ("st_dwithin(region, st_point(x, 0), 1)".to_owned(), "0.0"),
+            ("st_intersects('POINT(0 0)', region)".to_owned(), "175.0 0.0 -175.0"),
+            ("st_intersects(region, 'POINT(175 0)')".to_owned(), ""),
+            ("st_dwithin('POINT(175 0)', region, 1)".to_owned(), ""),
+            // The same place, if it is unwrapped.
+            (format!("st_equals(region, {CROSSING})"), ""),
+            (format!("st_intersects(st_point(x, 0), {CROSSING})"), "175.0 -175.0"),
+            (format!("st_dwithin(st_geomfromtext({CROSSING}), st_point(x, 0), 1)"), "175.0 -175.0"),
+        ] {
+            let sql = format!("SELECT x FROM {name} WHERE x <> 9 AND {predicate} ORDER BY x DESC");
+            assert_eq!(run(&ctx, &sql).await.unwrap(), expected, "{sql}");
+            let sql = format!(
+                "SELECT x FROM (SELECT x, {predicate} AS p FROM {name}) WHERE x <> 9 AND p ORDER BY x DESC"
+            );
+            assert_eq!(run(&ctx, &sql).await.unwrap(), expected, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn crossing_literals_are_unwrapped_in_every_form() {
+    let ctx = context();
+    let point = "st_point(lon + 170, lat - 5)";
+    for area in [
+        CROSSING.to_owned(),
+        format!("st_geomfromtext({CROSSING})"),
+        format!("st_geomfromwkb(st_asbinary({CROSSING}))"),
+        format!("arrow_cast({CROSSING}, 'Utf8View')"),
+        "st_makeenvelope(170, -1, -170, 1)".to_owned(),
+    ] {
+        for (predicate, expected) in [
+            (format!("st_intersects({point}, {area})"), "tttnft"),
+            (format!("st_contains({area}, {point})"), "tttnft"),
+            (format!("st_dwithin({area}, {point}, 0)"), "tttnft"),
+            (format!("st_disjoint('POINT(0 0)', {area})"), "tttttt"),
+            (format!("st_dwithin('POINT(-179 0)', {area}, 0)"), "tttttt"),
+        ] {
+            assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
+        }
+    }
+    assert_eq!(answers(&ctx, &format!("contains({CROSSING}, {point})")).await, "tttnft");
+    // Only what changes is rewritten.
+    let explained = |area: &'static str| {
+        let sql = format!("EXPLAIN SELECT id FROM t WHERE st_within(wkb, {area})");
+        let ctx = &ctx;
+        async move { run(ctx, &sql).await.unwrap() }
+    };
+    assert!(!explained(CROSSING).await.contains("LINESTRING"));
+    assert!(explained("'LINESTRING(17 0,-17 0)'").await.contains("LINESTRING(17"));
+}
+
+#[tokio::test]
+async fn malformed_rows_are_null_to_every_function_if_the_setting_says_so() {
+    let mut config = SessionConfig::new();
+    config
+        .options_mut()
+        .extensions
+        .insert(OdpOptions { on_invalid_geometry: OnInvalidGeometry::NoMatch, ..OdpOptions::default() });
+    let ctx = with_table(SessionContext::new_with_config(config));
+    let text = "CASE WHEN id < 2 THEN 'POINT(1' ELSE text END";
+    let wkb = "CASE WHEN id < 2 THEN X'0102' ELSE wkb END";
+    for geometry in [
+        text.to_owned(),
+        wkb.to_owned(),
+        format!("st_geomfromtext({text})"),
+        format!("st_geomfromwkb({wkb})"),
+        format!("st_geomfromwkb(arrow_cast({wkb}, 'BinaryView'))"),
+        format!("st_astext({text})"),
+        format!("st_asbinary({wkb})"),
+        format!("st_envelope({wkb})"),
+        format!("st_centroid({text})"),
+    ] {
+        for (predicate, expected) in [
+            (format!("st_within({geometry}, '{SQUARE}')"), "nnfnft"),
+            (format!("NOT st_within({geometry}, '{SQUARE}')"), "nntntf"),
+            (format!("st_dwithin('{SQUARE}', {geometry}, 1)"), "nntnft"),
+            (format!("st_intersects({geometry}, text)"), "nntnft"),
+        ] {
+            // The centroid of an empty geometry is NULL.
+            let expected = match geometry.starts_with("st_centroid") {
+                true => format!("{}n{}", &expected[..4], &expected[5..]),
+                false => expected.to_owned(),
+            };
+            assert_eq!(answers(&ctx, &predicate).await, expected, "{predicate}");
+        }
+    }
+    for (call, expected) in [
+        (format!("st_x({text}) > 0"), "nntnnt"),
+        (format!("st_ymax({wkb}) > 0"), "nntnnt"),
+        (format!("st_isempty({text})"), "nnfntf"),
+        (format!("st_geometrytype({wkb}) = 'ST_Point'"), "nntnft"),
+    ] {
+        assert_eq!(answers(&ctx, &call).await, expected, "{call}");
+    }
+    // A null inside a geometry is a fault of its row.
+    let end = "CASE WHEN id <> 2 THEN named_struct('x', 9.0, 'y', 9.0) END";
+    let line = format!("st_intersects(make_array(named_struct('x', id, 'y', 0.0), {end}), '{SQUARE}')");
+    assert_eq!(answers(&ctx, &line).await, "ttnttt");
+    assert_eq!(answers(&ctx, &format!("id = 2 OR {line}")).await, "tttttt");
+    let error = run(&context(), &format!("SELECT {line} FROM t")).await.unwrap_err().to_string();
+    assert!(error.contains("row 2") && error.contains("null inside"), "{error}");
+    // A geometry of another type is no malformed one, and a constant is not in a row.
+    let line = "CASE WHEN id < 2 THEN 'LINESTRING(0 0,1 1)' ELSE text END";
+    assert!(run(&ctx, &format!("SELECT st_x({line}) FROM t")).await.is_err());
+    assert!(run(&ctx, "SELECT st_geomfromtext('POINT(1') FROM t").await.is_err());
+}
+
+#[tokio::test]
+async fn points_too_large_to_compute_with_are_empty() {
+    let ctx = context();
+    for (call, expected) in [
+        ("st_isempty(st_point(lon * 1e100, lat))", "tttntt"),
+        ("st_equals(st_point(lon * 1e100, lat), 'POINT EMPTY')", "tttntt"),
+        ("st_equals(st_point(lon * 1e100, lat), st_point(lat * 1e101, lon))", "tttntt"),
+        ("st_xmin(st_point(lon * 1e100, lat)) IS NULL", "tttttt"),
+    ] {
+        assert_eq!(answers(&ctx, call).await, expected, "{call}");
+    }
+    let value = GeometryValue::Point(1e101, 0.0);
+    assert_eq!(value.outline().unwrap(), Outline::Empty);
 }
 
 /// Calls a function without a plan.

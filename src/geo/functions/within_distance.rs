@@ -3,18 +3,20 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
+use crate::geo::crossing_constants::{unwrap_folded, unwrap_literals};
 use crate::geo::crs;
 use crate::geo::distance::are_points_within_distance;
 use crate::geo::functions::geometry_function::number_type;
@@ -26,13 +28,15 @@ use crate::options::{OdpOptions, OnInvalidGeometry};
 /// geometry false; a distance that is NaN or negative is an error.
 #[derive(Debug)]
 pub(crate) struct WithinDistanceFunction {
+    /// As of the predicates.
+    is_planned: bool,
     signature: Signature,
     cache: Arc<AreaCache>,
 }
 
 impl WithinDistanceFunction {
     pub(super) fn new(cache: Arc<AreaCache>) -> Self {
-        Self { signature: Signature::user_defined(Volatility::Immutable), cache }
+        Self { is_planned: false, signature: Signature::user_defined(Volatility::Immutable), cache }
     }
 
     /// The prepared area of a constant geometry; `None` for NULL.
@@ -40,13 +44,12 @@ impl WithinDistanceFunction {
     /// # Errors
     /// A plan error for a malformed geometry, and for a value that is no geometry.
     pub(crate) fn constant_area(&self, constant: &ScalarValue) -> Result<Option<Arc<Area>>> {
-        let array = GeometryArray::try_new(&constant.to_array()?)?;
-        Ok(array.value(0).map(|value| self.cache.area(value)).transpose()?)
+        self.cache.constant_area(constant)
     }
 
     fn invoke_constant(
         &self,
-        (rows, field): (&ArrayRef, &Field),
+        rows: &GeometryArray,
         constant: &ScalarValue,
         distances: &ArrayRef,
         setting: OnInvalidGeometry,
@@ -54,10 +57,9 @@ impl WithinDistanceFunction {
         let Some(area) = constant_or_null(setting, || self.constant_area(constant))? else {
             return Ok(BooleanArray::new_null(rows.len()));
         };
-        evaluate_rows(setting, &[Arc::clone(rows), Arc::clone(distances)], |arrays| {
-            let rows = GeometryArray::try_with_field(&arrays[0], field)?;
-            each_pair(&arrays[1], |row, distance| {
-                let Some(value) = rows.value(row) else { return Ok(None) };
+        evaluate_rows(setting, std::slice::from_ref(rows), |rows, first| {
+            each_pair(distances, first, rows[0].len(), |row, distance| {
+                let Some(value) = rows[0].value(row) else { return Ok(None) };
                 is_near(value, &area, distance, row).map(Some)
             })
         })
@@ -65,8 +67,8 @@ impl WithinDistanceFunction {
 }
 
 impl PartialEq for WithinDistanceFunction {
-    fn eq(&self, _other: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.is_planned == other.is_planned
     }
 }
 
@@ -74,7 +76,7 @@ impl Eq for WithinDistanceFunction {}
 
 impl Hash for WithinDistanceFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
+        (self.name(), self.is_planned).hash(state);
     }
 }
 
@@ -128,33 +130,49 @@ impl ScalarUDFImpl for WithinDistanceFunction {
         true
     }
 
-    /// Only a check: the session's settings are not known before.
-    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+    /// Checks what depends on the session's settings, which are not known before, and unwraps literals.
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         crs::check_edges_of(self.name(), &args, info)?;
-        Ok(ExprSimplifyResult::Original(args))
+        // What is going to be folded is unwrapped then.
+        let is_folded = !args.iter().any(Expr::any_column_refs);
+        if is_folded || !unwrap_literals(&mut args, &self.cache)? && self.is_planned {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
+        let planned = Self { is_planned: true, ..Self::new(Arc::clone(&self.cache)) };
+        let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(planned)), args);
+        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         crs::check_edges(self.name(), &args.arg_fields, &args.config_options)?;
         let setting = OdpOptions::of(&args.config_options).on_invalid_geometry;
-        let [left, right, distances] = args.args.as_slice() else {
+        let arguments = if self.is_planned {
+            args.args.as_slice().into()
+        } else {
+            unwrap_folded(&args.args, &self.cache)?
+        };
+        let [left, right, distances] = arguments.as_ref() else {
             return plan_err!("st_dwithin got {} arguments, expected 3", args.args.len());
         };
         let all_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if all_constant { 1 } else { args.number_rows };
         let distances = distances.to_array(rows)?;
-        let [left_field, right_field, _] = args.arg_fields.as_slice() else {
-            return plan_err!("st_dwithin got {} arguments, expected 3", args.arg_fields.len());
-        };
-        let against = |rows_of: &ColumnarValue, field: &Field, constant: &ScalarValue| {
-            self.invoke_constant((&rows_of.to_array(rows)?, field), constant, &distances, setting)
+        let view = |array: &ArrayRef, place: usize| match args.arg_fields.get(place) {
+            Some(field) => GeometryArray::try_with_field(array, field),
+            None => GeometryArray::try_new(array),
         };
         let answers = match (left, right) {
-            (rows_of, ColumnarValue::Scalar(constant)) => against(rows_of, left_field, constant)?,
-            (ColumnarValue::Scalar(constant), rows_of) => against(rows_of, right_field, constant)?,
+            (left, ColumnarValue::Scalar(constant)) => {
+                let rows = view(&left.to_array(rows)?, 0)?;
+                self.invoke_constant(&rows, constant, &distances, setting)?
+            }
+            (ColumnarValue::Scalar(constant), ColumnarValue::Array(right)) => {
+                self.invoke_constant(&view(right, 1)?, constant, &distances, setting)?
+            }
             (ColumnarValue::Array(left), ColumnarValue::Array(right)) => {
-                let arrays = [Arc::clone(left), Arc::clone(right), Arc::clone(&distances)];
-                evaluate_rows(setting, &arrays, |arrays| pairwise(arrays, [left_field, right_field]))?
+                evaluate_rows(setting, &[view(left, 0)?, view(right, 1)?], |pair, first| {
+                    pairwise(&pair[0], &pair[1], &distances, first)
+                })?
             }
         };
         if all_constant {
@@ -168,17 +186,19 @@ fn is_distance(distance: f64) -> bool {
     distance >= 0.0
 }
 
-/// `answer` for each row and its distance; null where the distance is.
+/// `answer` for each of the `count` rows from `first` on, counted from there, and its distance; null where that is.
 fn each_pair(
     distances: &ArrayRef,
+    first: usize,
+    count: usize,
     mut answer: impl FnMut(usize, f64) -> Result<Option<bool>>,
 ) -> Result<BooleanArray> {
-    let distances = distances.as_primitive::<Float64Type>();
+    let distances = distances.as_primitive::<Float64Type>().slice(first, count);
     let answer_row = |(row, distance): (usize, Option<f64>)| match distance {
         None => Ok(None),
         Some(distance) if is_distance(distance) => answer(row, distance),
         Some(distance) => Err(OdpError::InvalidData {
-            location: format!("distance in row {row} of the record batch"),
+            location: format!("distance in row {} of the record batch", first + row),
             source: format!("found {distance}, expected 0 or more degrees").into(),
         }
         .into()),
@@ -195,12 +215,15 @@ fn is_near(value: GeometryValue<'_>, area: &Area, distance: f64, row: usize) -> 
 }
 
 /// Two columns: prepares whichever side repeats, and neither of two points.
-fn pairwise(arrays: &[ArrayRef], fields: [&FieldRef; 2]) -> Result<BooleanArray> {
-    let left = GeometryArray::try_with_field(&arrays[0], fields[0])?;
-    let right = GeometryArray::try_with_field(&arrays[1], fields[1])?;
+fn pairwise(
+    left: &GeometryArray,
+    right: &GeometryArray,
+    distances: &ArrayRef,
+    first: usize,
+) -> Result<BooleanArray> {
     let mut prepared: Option<(bool, GeometryValue<'_>, Area)> = None;
     let mut last_left: Option<GeometryValue<'_>> = None;
-    each_pair(&arrays[2], |row, distance| {
+    each_pair(distances, first, left.len(), |row, distance| {
         let (Some(a), Some(b)) = (left.value(row), right.value(row)) else { return Ok(None) };
         if let (Some(from), Some(to)) = (a.as_plain_point(), b.as_plain_point()) {
             return Ok(Some(are_points_within_distance(from, to, distance)));
