@@ -132,10 +132,9 @@ fn assert_same(
     shapes: &[Option<Shape>],
     context: &str,
 ) {
-    let differs = left.1.iter().zip(right.1).position(|(a, b)| a != b);
-    if let Some(row) = differs {
+    for (row, (a, b)) in left.1.iter().zip(right.1).enumerate() {
         let shape = shapes[row].as_ref().map(Shape::wkt);
-        panic!("{context}, {shape:?}: {:?} and {:?}\n{}\n{}", left.1[row], right.1[row], left.0, right.0);
+        assert_eq!(a, b, "{context}, {shape:?}:\n{}\n{}", left.0, right.0);
     }
 }
 
