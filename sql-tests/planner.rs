@@ -8,7 +8,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -35,8 +37,15 @@ impl Planner {
         Ok(Self { state: ctx.state(), schema: Arc::clone(schema), df_schema })
     }
 
+    /// As the optimizer leaves it: constants across the antimeridian are unwrapped there.
     fn logical(&self, sql: &str) -> Result<Expr> {
-        Ok(self.state.create_logical_expr(sql, &self.df_schema)?)
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(self.df_schema.clone()))
+            .with_config_options(Arc::clone(self.state.config_options()))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let filter = self.state.create_logical_expr(sql, &self.df_schema)?;
+        Ok(simplifier.simplify(simplifier.coerce(filter, &self.df_schema)?)?)
     }
 
     fn physical(&self, filter: Expr) -> Result<Arc<dyn PhysicalExpr>> {
