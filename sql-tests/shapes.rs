@@ -6,6 +6,21 @@ use geo::{Coord, LineString, MultiPolygon, Polygon, Validation};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+/// The predicates of two geometries; the last takes a distance, too.
+pub(crate) const PREDICATES: [&str; 11] = [
+    "st_within",
+    "st_contains",
+    "st_covers",
+    "st_coveredby",
+    "st_intersects",
+    "st_disjoint",
+    "st_equals",
+    "st_touches",
+    "st_crosses",
+    "st_overlaps",
+    "st_dwithin",
+];
+
 pub(crate) type Position = [f64; 2];
 
 /// A geometry as it is written.

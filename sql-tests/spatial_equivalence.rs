@@ -29,7 +29,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::fixtures::{Result, random_properties, session, write_with};
 use crate::planner::{Planner, int64s};
-use crate::shapes::{Position, Shape, Wkb, any_area, any_shape, on_lattice};
+use crate::shapes::{PREDICATES, Position, Shape, Wkb, any_area, any_shape, on_lattice};
 
 /// How the geometries of a dataset are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -417,19 +417,6 @@ fn in_memory(batches: &[RecordBatch], schema: &SchemaRef) -> Result<RecordBatch>
     Ok(concat_batches(schema, &unified)?)
 }
 
-const PREDICATES: [&str; 10] = [
-    "st_within",
-    "st_contains",
-    "st_covers",
-    "st_coveredby",
-    "st_intersects",
-    "st_disjoint",
-    "st_equals",
-    "st_touches",
-    "st_crosses",
-    "st_overlaps",
-];
-
 /// A predicate between the geometry and an area.
 #[derive(Debug, Clone)]
 struct Leaf {
@@ -466,7 +453,7 @@ fn leaf(random: &mut StdRng, data: &Data, anchors: &[Position]) -> Leaf {
         0..6 => "st_within",
         6..9 => "st_intersects",
         9..11 => "st_dwithin",
-        _ => PREDICATES[random.random_range(0..PREDICATES.len())],
+        _ => PREDICATES[random.random_range(0..PREDICATES.len() - 1)],
     };
     let distance = match name {
         "st_dwithin" => [", 0.0", ", 0.5", ", 3.0", ", 100.0", ", 1e9", ", 1e250"][random.random_range(0..6)],

@@ -14,21 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::fixtures::{Result, random_properties, session, write_with};
 use crate::planner::Planner;
-use crate::shapes::{Position, Shape, Wkb, any_area, any_shape, on_lattice};
-
-const PREDICATES: [&str; 11] = [
-    "st_within",
-    "st_contains",
-    "st_covers",
-    "st_coveredby",
-    "st_intersects",
-    "st_disjoint",
-    "st_equals",
-    "st_touches",
-    "st_crosses",
-    "st_overlaps",
-    "st_dwithin",
-];
+use crate::shapes::{PREDICATES, Position, Shape, Wkb, any_area, any_shape, on_lattice};
 
 const ROWS: usize = 60;
 const AREAS: usize = 12;

@@ -40,6 +40,21 @@ impl BoxTree {
         self.walk_level(self.levels.len() - 1, 0..1, &mut enter);
     }
 
+    /// Whether `test` holds for an item whose box meets `target`.
+    pub(crate) fn any(&self, target: &BoundingBox, mut test: impl FnMut(Range<usize>) -> bool) -> bool {
+        let mut found = false;
+        self.walk(|bounds, items, is_item| {
+            if found || !bounds.intersects(target) {
+                return false;
+            }
+            if is_item {
+                found = test(items);
+            }
+            true
+        });
+        found
+    }
+
     fn walk_level(
         &self,
         level: usize,

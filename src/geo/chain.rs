@@ -132,18 +132,10 @@ impl Chain {
         target: &BoundingBox,
         mut test: impl FnMut(Coord<f64>, Coord<f64>) -> bool,
     ) -> bool {
-        let mut found = false;
-        self.tree.walk(|bounds, items, is_item| {
-            if found || !bounds.intersects(target) {
-                return false;
-            }
-            if is_item {
-                let edges = self.edges_of(&items);
-                found = self.points[edges.start..=edges.end].windows(2).any(|edge| test(edge[0], edge[1]));
-            }
-            true
-        });
-        found
+        self.tree.any(target, |items| {
+            let edges = self.edges_of(&items);
+            self.points[edges.start..=edges.end].windows(2).any(|edge| test(edge[0], edge[1]))
+        })
     }
 
     /// The edges under tree items.

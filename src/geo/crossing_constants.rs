@@ -4,10 +4,13 @@
 //! looks like a constant too, and must mean there what it means in all other files: so nothing is unwrapped then.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{ColumnarValue, Expr};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::ExprSimplifyResult;
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarUDF};
 
 use crate::geo::area::antimeridian::unwrap_crossings;
 use crate::geo::area_cache::AreaCache;
@@ -15,12 +18,31 @@ use crate::geo::array::geometry_type;
 use crate::geo::crs::EXTENSION_NAME;
 use crate::geo::wkb::to_wkb;
 
+/// A call as the optimizer leaves it: with its literals unwrapped, of the function that `planned` makes, which takes all
+/// constants as written. A call of constants alone stays: it is unwrapped when it is folded.
+///
+/// # Errors
+/// A plan error for a malformed literal.
+pub(super) fn plan_call(
+    mut args: Vec<Expr>,
+    is_planned: bool,
+    cache: &AreaCache,
+    planned: impl FnOnce() -> ScalarUDF,
+) -> Result<ExprSimplifyResult> {
+    let is_folded = !args.iter().any(Expr::any_column_refs);
+    if is_folded || !unwrap_literals(&mut args, cache)? && is_planned {
+        return Ok(ExprSimplifyResult::Original(args));
+    }
+    let call = ScalarFunction::new_udf(Arc::new(planned()), args);
+    Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
+}
+
 /// Puts the unwrapped geometry, as WKB, in place of each literal that crosses the antimeridian; whether there is one.
 /// Other literals stay as they are written, and so do those that were unwrapped before.
 ///
 /// # Errors
 /// A plan error for a malformed literal.
-pub(super) fn unwrap_literals(args: &mut [Expr], cache: &AreaCache) -> Result<bool> {
+fn unwrap_literals(args: &mut [Expr], cache: &AreaCache) -> Result<bool> {
     let mut is_changed = false;
     for argument in args {
         let Expr::Literal(constant, metadata) = argument else { continue };

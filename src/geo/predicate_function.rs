@@ -10,7 +10,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -19,7 +18,7 @@ use datafusion::logical_expr::{
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, geometry_type};
-use crate::geo::crossing_constants::{unwrap_folded, unwrap_literals};
+use crate::geo::crossing_constants::{plan_call, unwrap_folded};
 use crate::geo::crs;
 use crate::geo::invalid_rows::evaluate_rows;
 use crate::geo::kernel::{against_area, pairwise};
@@ -154,16 +153,14 @@ impl ScalarUDFImpl for PredicateFunction {
     }
 
     /// Checks what depends on the session's settings, which are not known before, and unwraps literals.
-    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         crs::check_edges_of(self.name(), &args, info)?;
-        // What is going to be folded is unwrapped then.
-        let is_folded = !args.iter().any(Expr::any_column_refs);
-        if is_folded || !unwrap_literals(&mut args, &self.cache)? && self.is_planned {
-            return Ok(ExprSimplifyResult::Original(args));
-        }
-        let planned = Self { is_planned: true, ..Self::new(self.kind, Arc::clone(&self.cache)) };
-        let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(planned)), args);
-        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
+        plan_call(args, self.is_planned, &self.cache, || {
+            ScalarUDF::new_from_impl(Self {
+                is_planned: true,
+                ..Self::new(self.kind, Arc::clone(&self.cache))
+            })
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

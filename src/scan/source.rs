@@ -77,19 +77,18 @@ pub(crate) struct ScanShape {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchRun(pub(crate) Range<usize>);
 
-/// Filters with spatial predicates.
+/// Filters with spatial predicates, in front of the inner source.
 #[derive(Debug, Clone, Default)]
 struct SpatialFilters {
-    /// In front of the inner source.
     conjuncts: Vec<SpatialConjunct>,
-    /// They are evaluated here for every row; `false`: they only prune, and are evaluated elsewhere.
-    are_tested: bool,
+    /// To evaluate them for every row; `None`: they only prune, and are evaluated elsewhere.
+    columns: Option<Arc<TestColumns>>,
 }
 
 impl SpatialFilters {
     /// The filters that nobody else evaluates.
     fn tested(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
-        self.conjuncts.iter().filter(|_| self.are_tested).map(|conjunct| &conjunct.expr)
+        self.conjuncts.iter().filter(|_| self.columns.is_some()).map(|conjunct| &conjunct.expr)
     }
 }
 
@@ -166,18 +165,14 @@ impl OdpSource {
         readers: PinnedReaderFactory,
         metrics: &SpatialMetrics,
         partition: usize,
-    ) -> Result<Option<Arc<SpatialScan>>> {
-        let conjuncts = &self.spatial.conjuncts;
+    ) -> Option<Arc<SpatialScan>> {
+        let SpatialFilters { conjuncts, columns } = &self.spatial;
         if conjuncts.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let columns = match self.spatial.are_tested {
-            true => Some(TestColumns::try_new(conjuncts, self.table_schema().table_schema())?),
-            false => None,
-        };
-        Ok(Some(Arc::new(SpatialScan {
+        Some(Arc::new(SpatialScan {
             conjuncts: conjuncts.as_slice().into(),
-            columns,
+            columns: columns.clone(),
             snapshot: Arc::clone(&self.scan.snapshot),
             others: self.inner.filter(),
             readers,
@@ -187,7 +182,7 @@ impl OdpSource {
             batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
             is_finite: self.scan.finite_coordinates,
             prunes: self.scan.pruning,
-        })))
+        }))
     }
 
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
@@ -320,7 +315,7 @@ impl FileSource for OdpSource {
                 .with_expr_adapter(base_config.expr_adapter_factory.clone())
                 .build();
         let readers = self.readers();
-        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, partition)?;
+        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, partition);
         let inner =
             Arc::from(self.with_readers(readers).create_morselizer(object_store, &config, partition)?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
@@ -359,14 +354,14 @@ impl FileSource for OdpSource {
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, ", {}, open_batch_limit={}", self.scan.summary, self.scan.open_batch_limit)?;
+                let tested: Vec<String> = self.spatial.tested().map(ToString::to_string).collect();
+                if !tested.is_empty() {
+                    write!(f, ", area_filter={}", tested.join(" AND "))?;
+                }
             }
             DisplayFormatType::TreeRender => {
                 writeln!(f, "{}", self.scan.summary)?;
             }
-        }
-        let tested: Vec<String> = self.spatial.tested().map(ToString::to_string).collect();
-        if !tested.is_empty() {
-            write!(f, ", area_filter={}", tested.join(" AND "))?;
         }
         self.inner.fmt_extra(t, f)
     }
@@ -427,14 +422,17 @@ impl FileSource for OdpSource {
             let conjunct = SpatialConjunct::try_from_physical(&filter, schema);
             if let Some(conjunct) = conjunct.filter(|_| self.scan.pruning || self.scan.pushdown_filters) {
                 spatial.conjuncts.push(conjunct);
-                spatial.are_tested = self.scan.pushdown_filters;
-                if spatial.are_tested {
+                if self.scan.pushdown_filters {
                     pushed.push(Some(PushedDown::Yes));
                     continue;
                 }
             }
             pushed.push(None);
             others.push(filter);
+        }
+        let takes_more = spatial.conjuncts.len() > self.spatial.conjuncts.len();
+        if takes_more && self.scan.pushdown_filters {
+            spatial.columns = Some(Arc::new(TestColumns::try_new(&spatial.conjuncts, schema)?));
         }
         // What is safe to prune by depends on all conjuncts together, those pushed earlier included. Each filter
         // stays one expression: the reader's answer is then one per filter.
@@ -458,7 +456,7 @@ impl FileSource for OdpSource {
             .map(|known| known.or_else(|| of_others.next()).unwrap_or(PushedDown::No))
             .collect();
         let source = inner.updated_node.map(dynamic_filters_first);
-        let updated_node = match (source, spatial.conjuncts.len() > self.spatial.conjuncts.len()) {
+        let updated_node = match (source, takes_more) {
             (None, false) => None,
             (source, _) => {
                 let inner = source.unwrap_or_else(|| Arc::clone(&self.inner));

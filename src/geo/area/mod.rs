@@ -276,17 +276,7 @@ impl Area {
         {
             return relation;
         }
-        let mut touched = false;
-        self.tree.walk(|bounds, items, is_item| {
-            if touched || !bounds.intersects(target) {
-                return false;
-            }
-            if is_item {
-                touched = self.chains[items.start].touches_box(target);
-            }
-            true
-        });
-        if touched {
+        if self.tree.any(target, |items| self.chains[items.start].touches_box(target)) {
             return BoxRelation::Boundary;
         }
         // No edge meets the box, so all its points lie alike.
@@ -349,34 +339,14 @@ impl Area {
         target: &BoundingBox,
         mut test: impl FnMut(Coord<f64>, Coord<f64>) -> bool,
     ) -> bool {
-        let mut found = false;
-        self.tree.walk(|bounds, items, is_item| {
-            if found || !bounds.intersects(target) {
-                return false;
-            }
-            if is_item {
-                found = self.chains[items.start].any_edge(target, &mut test);
-            }
-            true
-        });
-        found
+        self.tree.any(target, |items| self.chains[items.start].any_edge(target, &mut test))
     }
 
     /// Whether an edge of one shares a point with an edge of the other.
     fn touches(&self, other: &Self) -> bool {
         other.chains.iter().any(|theirs| {
             let target = theirs.bounding_box();
-            let mut touched = false;
-            self.tree.walk(|bounds, items, is_item| {
-                if touched || !bounds.intersects(&target) {
-                    return false;
-                }
-                if is_item {
-                    touched = self.chains[items.start].touches(theirs);
-                }
-                true
-            });
-            touched
+            self.tree.any(&target, |items| self.chains[items.start].touches(theirs))
         })
     }
 

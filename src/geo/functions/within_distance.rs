@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -16,7 +15,7 @@ use crate::error::OdpError;
 use crate::geo::area::Area;
 use crate::geo::area_cache::AreaCache;
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
-use crate::geo::crossing_constants::{unwrap_folded, unwrap_literals};
+use crate::geo::crossing_constants::{plan_call, unwrap_folded};
 use crate::geo::crs;
 use crate::geo::distance::are_points_within_distance;
 use crate::geo::functions::geometry_function::number_type;
@@ -131,16 +130,11 @@ impl ScalarUDFImpl for WithinDistanceFunction {
     }
 
     /// Checks what depends on the session's settings, which are not known before, and unwraps literals.
-    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         crs::check_edges_of(self.name(), &args, info)?;
-        // What is going to be folded is unwrapped then.
-        let is_folded = !args.iter().any(Expr::any_column_refs);
-        if is_folded || !unwrap_literals(&mut args, &self.cache)? && self.is_planned {
-            return Ok(ExprSimplifyResult::Original(args));
-        }
-        let planned = Self { is_planned: true, ..Self::new(Arc::clone(&self.cache)) };
-        let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(planned)), args);
-        Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)))
+        plan_call(args, self.is_planned, &self.cache, || {
+            ScalarUDF::new_from_impl(Self { is_planned: true, ..Self::new(Arc::clone(&self.cache)) })
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -45,7 +45,7 @@ const ROWS_AHEAD: u64 = 128 << 10;
 pub(crate) struct SpatialScan {
     pub(crate) conjuncts: Arc<[SpatialConjunct]>,
     /// `None`: rows are not tested here, but by whoever put the filter there.
-    pub(crate) columns: Option<TestColumns>,
+    pub(crate) columns: Option<Arc<TestColumns>>,
     pub(crate) snapshot: Arc<DatasetSnapshot>,
     /// The filters beside: rows that they exclude need no test.
     pub(crate) others: Option<Arc<dyn PhysicalExpr>>,
