@@ -1,7 +1,7 @@
 //! Datasets for tests, written with the Parquet crate's own writer.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -15,6 +15,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Public test data: `ODP_CORPORA`, or beside the project.
+pub(crate) fn corpora_dir() -> PathBuf {
+    match std::env::var_os("ODP_CORPORA") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"),
+    }
+}
 
 /// A session with everything registered, and `settings` as `SET` would take them.
 pub(crate) fn session(target_partitions: usize, settings: &[(&str, &str)]) -> Result<SessionContext> {

@@ -79,6 +79,14 @@ pub enum OdpError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The storage refused what was to be written, or it could not be made.
+    #[error("cannot write {location}: {source}")]
+    Write {
+        /// The object, without credentials.
+        location: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// DataFusion failed on our behalf.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),

@@ -76,6 +76,7 @@ mod scan;
 mod table;
 
 pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
+pub use discover::WrittenSnapshot;
 pub use error::OdpError;
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;

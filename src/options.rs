@@ -134,6 +134,9 @@ pub struct TableOptions {
     pub file_extensions: Vec<String>,
     /// Read `key=value` path segments as columns, even when none are declared; `hive_partitions`.
     pub hive_partitions: bool,
+    /// Take what footers say from a snapshot file in the dataset, or from a `_metadata` file, instead of reading each
+    /// footer; only of file versions that they speak of. `metadata_files`.
+    pub metadata_files: bool,
 }
 
 impl Default for TableOptions {
@@ -142,11 +145,12 @@ impl Default for TableOptions {
             batch_unit: BatchUnit::default(),
             file_extensions: [".parquet", ".parq", ".pq", ".geoparquet"].map(String::from).to_vec(),
             hive_partitions: true,
+            metadata_files: true,
         }
     }
 }
 
-const TABLE_OPTIONS: &str = "one of batch_rows, batch, file_extension, hive_partitions";
+const TABLE_OPTIONS: &str = "one of batch_rows, batch, file_extension, hive_partitions, metadata_files";
 
 impl TableOptions {
     /// Reads the `OPTIONS` of a `CREATE EXTERNAL TABLE`.
@@ -184,6 +188,11 @@ impl TableOptions {
                 "hive_partitions" => match value.to_ascii_lowercase().as_str() {
                     "true" => options.hive_partitions = true,
                     "false" => options.hive_partitions = false,
+                    _ => return Err(invalid("true or false")),
+                },
+                "metadata_files" => match value.to_ascii_lowercase().as_str() {
+                    "true" => options.metadata_files = true,
+                    "false" => options.metadata_files = false,
                     _ => return Err(invalid("true or false")),
                 },
                 _ => return Err(invalid(TABLE_OPTIONS)),

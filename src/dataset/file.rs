@@ -33,6 +33,15 @@ pub struct RowGroup {
     pub uncompressed_bytes: u64,
 }
 
+/// Whether two descriptions of one path are of one version: same size, and same ETag, or time where one has no ETag.
+pub(crate) fn is_same_version(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    let is_same = match (&one.e_tag, &other.e_tag) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.last_modified == other.last_modified,
+    };
+    is_same && one.size == other.size
+}
+
 impl DatasetFile {
     pub(crate) fn new(
         object_meta: ObjectMeta,

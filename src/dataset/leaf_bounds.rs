@@ -27,6 +27,25 @@ impl LeafBounds {
         self.null_counts.push(null_count);
     }
 
+    /// One list after the other.
+    pub(crate) fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.min.extend_from_slice(&part.min);
+            all.max.extend_from_slice(&part.max);
+            all.null_counts.extend_from_slice(&part.null_counts);
+        }
+        all
+    }
+
+    pub(crate) fn slice(&self, range: &Range<usize>) -> Self {
+        Self {
+            min: self.min[range.clone()].to_vec(),
+            max: self.max[range.clone()].to_vec(),
+            null_counts: self.null_counts[range.clone()].to_vec(),
+        }
+    }
+
     /// From the bounds of all row groups of all files, of `rows` rows each, to those of the batches;
     /// `first_row_group[f]` is the position of file `f`'s first row group in `self`.
     pub(crate) fn for_batches(

@@ -40,6 +40,17 @@ impl LearntExtents {
         state.targets.get(target)?.get(&row_group).map(Arc::clone)
     }
 
+    /// All that is known, target by target, in order of row groups.
+    pub(crate) fn all(&self) -> Vec<(SpatialTarget, Vec<(RowGroupId, Arc<[Chunk]>)>)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = |known: &HashMap<RowGroupId, Arc<[Chunk]>>| {
+            let mut groups: Vec<_> = known.iter().map(|(id, chunks)| (*id, Arc::clone(chunks))).collect();
+            groups.sort_by_key(|(id, _)| *id);
+            groups
+        };
+        state.targets.iter().map(|(target, known)| (target.clone(), groups(known))).collect()
+    }
+
     /// Whether anything is known of the target.
     pub(crate) fn knows(&self, target: &SpatialTarget) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).targets.contains_key(target)

@@ -12,6 +12,7 @@ mod statistics;
 pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
 pub(crate) use coordinates::coordinate_extents;
+pub(crate) use file::is_same_version;
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};
 pub(crate) use leaf_bounds::LeafBounds;

@@ -22,8 +22,8 @@ use super::leaf_bounds::LeafBounds;
 use super::learnt::LearntExtents;
 use super::statistics::BatchBounds;
 
-/// Merged statistics that are kept; a full set of partitions of many queries fits.
-const KEPT_RANGES: usize = 4096;
+/// Statistics of batches and runs of them that are kept; some kilobytes each. The partitions of several queries fit.
+const KEPT_RANGES: usize = 8192;
 
 /// The batches of a dataset at one moment, in logical order, with exact statistics.
 ///
@@ -32,9 +32,7 @@ const KEPT_RANGES: usize = 4096;
 #[derive(Debug)]
 pub struct DatasetSnapshot {
     parts: SnapshotParts,
-    /// Statistics of each batch; computed once.
-    single: Vec<OnceLock<Arc<Statistics>>>,
-    /// Statistics of contiguous batches, by first and last + 1; computed once.
+    /// Statistics of contiguous batches, by first and last + 1; computed once, but for what would be too many.
     ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
     total: OnceLock<Arc<Statistics>>,
     learnt: LearntExtents,
@@ -59,14 +57,7 @@ pub(crate) struct SnapshotParts {
 
 impl DatasetSnapshot {
     pub(crate) fn new(parts: SnapshotParts) -> Self {
-        let single = parts.batches.iter().map(|_| OnceLock::new()).collect();
-        Self {
-            parts,
-            single,
-            ranges: Mutex::default(),
-            total: OnceLock::new(),
-            learnt: LearntExtents::default(),
-        }
+        Self { parts, ranges: Mutex::default(), total: OnceLock::new(), learnt: LearntExtents::default() }
     }
 
     /// The table's schema: the files' columns, then the partition columns.
@@ -158,11 +149,6 @@ impl DatasetSnapshot {
 
     /// The statistics of the contiguous batches in `range` together; an empty range for one past the end.
     pub(crate) fn range_statistics(&self, range: Range<usize>) -> Arc<Statistics> {
-        if range.len() == 1 {
-            return Arc::clone(
-                self.single[range.start].get_or_init(|| Arc::new(self.merged_statistics(&range))),
-            );
-        }
         let key = (range.start, range.end);
         if let Some(known) = self.ranges.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(known);
@@ -196,14 +182,15 @@ impl DatasetSnapshot {
         statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
     }
 
-    /// What DataFusion's scan opens to read the contiguous batches in `range`, all of one file.
-    pub(crate) fn partitioned_file(&self, range: Range<usize>) -> PartitionedFile {
+    /// What DataFusion's scan opens to read the contiguous batches in `range`, all of one file. `is_described`: with
+    /// their statistics.
+    pub(crate) fn partitioned_file(&self, range: Range<usize>, is_described: bool) -> PartitionedFile {
         let (first, last) = (&self.parts.batches[range.start], &self.parts.batches[range.end - 1]);
         let file = self.file_of(first);
         let mut opened = PartitionedFile::new_from_meta(file.object_meta.clone());
         opened.partition_values.clone_from(&file.partition_values);
         // Not `with_statistics`: that takes partition values for not null.
-        opened.statistics = Some(self.range_statistics(range.clone()));
+        opened.statistics = is_described.then(|| self.range_statistics(range.clone()));
         let span = &self.parts.batches[range];
         if span.iter().all(|batch| batch.is_whole) {
             // A row group belongs to the range that holds the offset of its first page.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array};
 use datafusion::arrow::compute::kernels::cmp::{lt, lt_eq};
 use datafusion::arrow::compute::{concat, take};
-use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, UInt64Type};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
 use datafusion_functions_aggregate_common::min_max::{max_batch, min_batch};
@@ -48,20 +48,22 @@ impl ColumnBounds {
         Self { null_counts: rows.clone(), ..Self::unknown(data_type, rows.len()) }
     }
 
-    /// The column has one value in all rows: a partition column.
-    pub(crate) fn constant(value: &ScalarValue, rows: &UInt64Array) -> Result<Self> {
-        if value.is_null() {
-            return Ok(Self::all_null(&value.data_type(), rows));
+    /// The column has one value in each row group or batch, NULL included: a partition column.
+    pub(crate) fn constants(values: ArrayRef, rows: &UInt64Array) -> Self {
+        let len = values.len();
+        let nulls = (0..len).map(|i| Some(if values.is_null(i) { rows.value(i) } else { 0 }));
+        Self {
+            min: Arc::clone(&values),
+            null_counts: nulls.collect(),
+            min_exact: (0..len).map(|i| Some(values.is_valid(i))).collect(),
+            max_exact: (0..len).map(|i| Some(values.is_valid(i))).collect(),
+            max: values,
         }
-        let len = rows.len();
-        let bound = value.to_array_of_size(len)?;
-        Ok(Self {
-            min: Arc::clone(&bound),
-            max: bound,
-            min_exact: BooleanArray::from(vec![true; len]),
-            max_exact: BooleanArray::from(vec![true; len]),
-            null_counts: UInt64Array::from(vec![0; len]),
-        })
+    }
+
+    /// Without the bounds, as of a column of this type.
+    pub(crate) fn without_bounds(&self, data_type: &DataType) -> Self {
+        Self { null_counts: self.null_counts.clone(), ..Self::unknown(data_type, self.min.len()) }
     }
 
     /// One list after the other.
@@ -91,7 +93,7 @@ impl ColumnBounds {
         })
     }
 
-    fn slice(&self, range: &Range<usize>) -> Self {
+    pub(crate) fn slice(&self, range: &Range<usize>) -> Self {
         let len = range.len();
         Self {
             min: self.min.slice(range.start, len),
@@ -150,24 +152,6 @@ pub(crate) struct BatchBounds {
 }
 
 impl BatchBounds {
-    /// No row groups at all.
-    pub(crate) fn empty(schema: &SchemaRef) -> Self {
-        let columns = schema.fields().iter().map(|f| ColumnBounds::unknown(f.data_type(), 0)).collect();
-        Self { rows: UInt64Array::from(Vec::<u64>::new()), columns }
-    }
-
-    /// The lists of several files, one after the other.
-    pub(crate) fn concat(parts: &[Self], schema: &SchemaRef) -> Result<Self> {
-        if parts.is_empty() {
-            return Ok(Self::empty(schema));
-        }
-        let rows = concat(&parts.iter().map(|p| &p.rows as &dyn Array).collect::<Vec<_>>())?;
-        let columns = (0..schema.fields().len())
-            .map(|i| ColumnBounds::concat(&parts.iter().map(|p| &p.columns[i]).collect::<Vec<_>>()))
-            .collect::<Result<_>>()?;
-        Ok(Self { rows: rows.as_primitive::<UInt64Type>().clone(), columns })
-    }
-
     /// From the bounds of all row groups of all files to those of the batches; `first_row_group[f]` is the
     /// position of file `f`'s first row group in `self`.
     pub(crate) fn for_batches(&self, batches: &[BatchMetadata], first_row_group: &[usize]) -> Result<Self> {
@@ -177,6 +161,9 @@ impl BatchBounds {
         };
         let rows: UInt64Array = batches.iter().map(|b| Some(b.rows)).collect();
         if batches.iter().all(|b| b.is_whole && b.row_groups.len() == 1) {
+            if batches.len() == self.len() {
+                return Ok(self.clone());
+            }
             let indices: UInt64Array = batches.iter().map(|b| Some(span(b).start as u64)).collect();
             let columns = self.columns.iter().map(|c| c.take(&indices)).collect::<Result<_>>()?;
             return Ok(Self { rows, columns });
@@ -185,14 +172,16 @@ impl BatchBounds {
             .columns
             .iter()
             .map(|column| {
-                let parts = batches
-                    .iter()
-                    .map(|batch| self.merge_row_groups(column, batch, &span(batch)))
-                    .collect::<Result<Vec<_>>>()?;
-                match parts.is_empty() {
-                    true => Ok(ColumnBounds::unknown(column.min.data_type(), 0)),
-                    false => ColumnBounds::concat(&parts.iter().collect::<Vec<_>>()),
+                // In two steps: a list of one is large for what it holds.
+                let mut parts = vec![ColumnBounds::unknown(column.min.data_type(), 0)];
+                for some in batches.chunks(1024) {
+                    let single = some
+                        .iter()
+                        .map(|batch| self.merge_row_groups(column, batch, &span(batch)))
+                        .collect::<Result<Vec<_>>>()?;
+                    parts.push(ColumnBounds::concat(&single.iter().collect::<Vec<_>>())?);
                 }
+                ColumnBounds::concat(&parts.iter().collect::<Vec<_>>())
             })
             .collect::<Result<_>>()?;
         Ok(Self { rows, columns })

@@ -1,4 +1,4 @@
-//! From the statistics in a footer to the bounds of its row groups, in the table's types.
+//! From the statistics in a footer to the bounds of its row groups, and on to those of a table's columns.
 
 use std::sync::Arc;
 
@@ -7,81 +7,58 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::dataset::{BatchBounds, ColumnBounds};
+use crate::dataset::ColumnBounds;
 
-/// The bounds of all row groups of one file, for the columns of `table_schema` and then `partition_values`.
-///
-/// `file_schema` is the Arrow schema of the file itself.
-pub(crate) fn row_group_bounds(
-    footer: &ParquetMetaData,
-    file_schema: &Schema,
-    table_schema: &Schema,
-    partition_values: &[ScalarValue],
-) -> Result<BatchBounds> {
-    let rows: UInt64Array =
-        footer.row_groups().iter().map(|g| Some(u64::try_from(g.num_rows()).unwrap_or(0))).collect();
-    let mut columns = Vec::with_capacity(table_schema.fields().len() + partition_values.len());
-    for field in table_schema.fields() {
-        columns.push(match file_schema.field_with_name(field.name()) {
-            Err(_) => ColumnBounds::all_null(field.data_type(), &rows),
-            Ok(found) => column_bounds(footer, file_schema, found, field.data_type(), &rows),
-        });
-    }
-    for value in partition_values {
-        columns.push(ColumnBounds::constant(value, &rows)?);
-    }
-    Ok(BatchBounds { rows, columns })
-}
-
-/// Unknown for every column whose statistics cannot be read; a scan does not need them.
-fn column_bounds(
-    footer: &ParquetMetaData,
-    file_schema: &Schema,
-    found: &Field,
-    data_type: &DataType,
-    rows: &UInt64Array,
-) -> ColumnBounds {
-    read_bounds(footer, file_schema, found, data_type, rows).unwrap_or_else(|error| {
-        log::debug!("no statistics for column {:?}: {error}", found.name());
-        ColumnBounds::unknown(data_type, rows.len())
-    })
+/// The bounds of all row groups of one file, one list per field of `schema`, which is the file's own, in its types.
+/// Nothing is known of columns whose statistics cannot be read: their lists have no type; a scan does not need them.
+pub(super) fn row_group_bounds(footer: &ParquetMetaData, schema: &Schema) -> Vec<ColumnBounds> {
+    let rows: Vec<u64> =
+        footer.row_groups().iter().map(|g| u64::try_from(g.num_rows()).unwrap_or(0)).collect();
+    let unknown = || ColumnBounds::unknown(&DataType::Null, rows.len());
+    let read = |field: &Field| match read_bounds(footer, schema, field, &rows) {
+        Ok(bounds) => bounds.unwrap_or_else(unknown),
+        Err(error) => {
+            log::debug!("no statistics for column {:?}: {error}", field.name());
+            unknown()
+        }
+    };
+    schema.fields().iter().map(|field| read(field)).collect()
 }
 
 fn read_bounds(
     footer: &ParquetMetaData,
-    file_schema: &Schema,
-    found: &Field,
-    data_type: &DataType,
-    rows: &UInt64Array,
-) -> Result<ColumnBounds> {
-    let parquet_schema = footer.file_metadata().schema_descr();
-    let converter = StatisticsConverter::try_new(found.name(), file_schema, parquet_schema)?
-        .with_missing_null_counts_as_zero(false);
-    if found.data_type().is_nested() || converter.parquet_column_index().is_none() {
-        return Ok(ColumnBounds::unknown(data_type, rows.len()));
+    schema: &Schema,
+    field: &Field,
+    rows: &[u64],
+) -> Result<Option<ColumnBounds>> {
+    let converter =
+        StatisticsConverter::try_new(field.name(), schema, footer.file_metadata().schema_descr())?
+            .with_missing_null_counts_as_zero(false);
+    if field.data_type().is_nested() || converter.parquet_column_index().is_none() {
+        return Ok(None);
     }
     let groups = || footer.row_groups().iter();
     let null_counts: UInt64Array = converter
         .row_group_null_counts(groups())?
         .iter()
-        .zip(rows.values())
-        .map(|(nulls, rows)| match (nulls, found.is_nullable()) {
+        .zip(rows)
+        .map(|(nulls, rows)| match (nulls, field.is_nullable()) {
             (_, false) => Some(0),
             // More NULLs than rows is a lie; what else the column says may be one too, but bounds were checked.
             (nulls, true) => nulls.filter(|nulls| nulls <= rows),
         })
         .collect();
-    Ok(ColumnBounds {
-        min: to_table_type(converter.row_group_mins(groups())?, data_type, Zero::Lower)?,
-        max: to_table_type(converter.row_group_maxes(groups())?, data_type, Zero::Upper)?,
-        min_exact: exact(&converter.row_group_is_min_value_exact(groups())?, found),
-        max_exact: exact(&converter.row_group_is_max_value_exact(groups())?, found),
+    Ok(Some(ColumnBounds {
+        min: with_signed_zeros(converter.row_group_mins(groups())?, Zero::Lower),
+        max: with_signed_zeros(converter.row_group_maxes(groups())?, Zero::Upper),
+        min_exact: exact(&converter.row_group_is_min_value_exact(groups())?, field),
+        max_exact: exact(&converter.row_group_is_max_value_exact(groups())?, field),
         null_counts,
-    })
+    }))
 }
 
 /// Bounds of fixed-width values are values unless the writer says otherwise; those of text and binary only if it says
@@ -98,8 +75,8 @@ enum Zero {
     Upper,
 }
 
-fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<ArrayRef> {
-    let bounds: ArrayRef = match bounds.data_type() {
+fn with_signed_zeros(bounds: ArrayRef, zero: Zero) -> ArrayRef {
+    match bounds.data_type() {
         DataType::Float64 => {
             let widened = if matches!(zero, Zero::Lower) { -0.0 } else { 0.0 };
             let values = bounds.as_primitive::<Float64Type>();
@@ -121,15 +98,29 @@ fn to_table_type(bounds: ArrayRef, data_type: &DataType, zero: Zero) -> Result<A
             )
         }
         _ => bounds,
-    };
+    }
+}
+
+/// The bounds of a file's column as those of a table's column of type `data_type`.
+pub(super) fn in_table_type(bounds: &ColumnBounds, data_type: &DataType) -> Result<ColumnBounds> {
+    Ok(ColumnBounds {
+        min: cast_bounds(&bounds.min, data_type)?,
+        max: cast_bounds(&bounds.max, data_type)?,
+        min_exact: bounds.min_exact.clone(),
+        max_exact: bounds.max_exact.clone(),
+        null_counts: bounds.null_counts.clone(),
+    })
+}
+
+fn cast_bounds(bounds: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if bounds.data_type() == data_type {
-        return Ok(bounds);
+        return Ok(Arc::clone(bounds));
     }
     if !keeps_order(bounds.data_type(), data_type) {
         return Ok(new_null_array(data_type, bounds.len()));
     }
     // What does not fit the table's type becomes unknown.
-    Ok(cast_with_options(&bounds, data_type, &CastOptions { safe: true, ..Default::default() })?)
+    Ok(cast_with_options(bounds, data_type, &CastOptions { safe: true, ..Default::default() })?)
 }
 
 /// Whether a cast keeps values in their order, so that cast bounds bound the cast values. A declared schema may ask for

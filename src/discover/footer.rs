@@ -16,9 +16,12 @@ use parquet::file::statistics::Statistics;
 
 use crate::error::OdpError;
 
+/// Bytes at the end of a file that are read at first: most footers lie in them, and cost one request, not two.
+const FOOTER_BYTES: usize = 32 << 10;
+
 /// The footer of one file version; with the page index if asked and the file has one.
 ///
-/// Comes from the cache if it is there; else one or two reads, one for a page index that the cached footer lacks, and
+/// Comes from the cache if it is there; else one or two reads, a third for a page index that the cached footer lacks, and
 /// the cache keeps it.
 /// # Errors
 /// [`OdpError::Storage`] if the store fails, [`OdpError::InvalidData`] if the footer breaks the format.
@@ -39,7 +42,9 @@ pub(crate) async fn fetch_footer(
             add_page_index(store, object_meta, footer).await
         }
         None => {
-            let reader = DFParquetMetadata::new(store, object_meta).with_page_index_policy(Some(page_index));
+            let reader = DFParquetMetadata::new(store, object_meta)
+                .with_page_index_policy(Some(page_index))
+                .with_metadata_size_hint(Some(FOOTER_BYTES));
             reader.fetch_metadata().await
         }
     }
@@ -117,7 +122,7 @@ fn names_page_index(footer: &ParquetMetaData) -> bool {
 /// That is: a NaN as a bound, a minimum above its maximum, bounds of INT96, bounds in the format's first encoding
 /// (signed order of bytes) for types that are not ordered so, and the place of a page index that would lie beyond the
 /// end of the file, which is `file_size` bytes long.
-fn without_distrusted_statistics(
+pub(super) fn without_distrusted_statistics(
     footer: &Arc<ParquetMetaData>,
     file_size: u64,
 ) -> Result<Option<ParquetMetaData>, ParquetError> {

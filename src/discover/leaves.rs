@@ -94,40 +94,55 @@ pub(super) fn row_count(group: &RowGroupMetaData) -> u64 {
     u64::try_from(group.num_rows()).unwrap_or(0)
 }
 
-/// The numbers inside structs of `table`, at any depth, not in lists: their paths, with the bounds of all row groups of
-/// all files. Files come as their leaves and the Arrow schema of the file itself.
-pub(super) fn nested_bounds<'a>(
-    table: &Schema,
-    files: impl Iterator<Item = (&'a ParquetMetaData, &'a Schema)>,
-) -> Vec<(Vec<String>, LeafBounds)> {
-    let mut wanted = Vec::new();
-    collect_numbers(table.fields(), &mut Vec::new(), &mut wanted);
-    let mut found: Vec<(Vec<String>, LeafBounds)> =
-        wanted.iter().map(|(path, _)| (path.clone(), LeafBounds::default())).collect();
-    if wanted.is_empty() {
-        return found;
+/// The numbers inside structs of a file, at any depth, not in lists: their paths, with the bounds of all row groups.
+/// `schema`: the Arrow schema of the file.
+pub(super) fn nested_bounds(footer: &ParquetMetaData, schema: &Schema) -> Vec<(Vec<String>, LeafBounds)> {
+    let paths = nested_numbers(schema);
+    if paths.is_empty() {
+        return Vec::new();
     }
-    for (footer, schema) in files {
-        let leaves = FileLeaves::new(footer);
-        for ((path, wanted), (_, bounds)) in wanted.iter().zip(&mut found) {
-            let leaf = match find_type(schema.fields(), path) {
-                Found::Leaf(data_type) if keeps_numbers(data_type, wanted) => leaves.find(path),
-                Found::Missing => {
-                    leaves.row_groups().iter().for_each(|group| bounds.push(None, Some(row_count(group))));
-                    continue;
-                }
-                _ => None,
-            };
-            let leaf = leaf.filter(|leaf| leaves.is_single(*leaf));
-            for group in leaves.row_groups() {
-                match leaf.and_then(|leaf| group.columns().get(leaf)) {
-                    Some(column) => bounds.push(numeric_bounds(column), null_count(column, row_count(group))),
-                    None => bounds.push(None, None),
-                }
+    let leaves = FileLeaves::new(footer);
+    let bounds = |path: &[String]| {
+        let leaf = leaves.find(path).filter(|leaf| leaves.is_single(*leaf));
+        let mut bounds = LeafBounds::default();
+        for group in leaves.row_groups() {
+            match leaf.and_then(|leaf| group.columns().get(leaf)) {
+                Some(column) => bounds.push(numeric_bounds(column), null_count(column, row_count(group))),
+                None => bounds.push(None, None),
             }
         }
-    }
+        bounds
+    };
+    paths.into_iter().map(|(path, _)| (path.clone(), bounds(&path))).collect()
+}
+
+/// The paths and types of the numbers inside structs of `schema`.
+pub(super) fn nested_numbers(schema: &Schema) -> Vec<(Vec<String>, DataType)> {
+    let mut found = Vec::new();
+    collect_numbers(schema.fields(), &mut Vec::new(), &mut found);
     found
+}
+
+/// The bounds of the table's number at `path`, of type `wanted`, in files with `schema` of which `known` are the bounds
+/// of all their own; `rows` are those of their row groups.
+pub(super) fn in_table_type(
+    schema: &Schema,
+    known: &[(Vec<String>, LeafBounds)],
+    path: &[String],
+    wanted: &DataType,
+    rows: impl Iterator<Item = u64>,
+) -> LeafBounds {
+    let each = |nulls: &dyn Fn(u64) -> Option<u64>| {
+        let mut bounds = LeafBounds::default();
+        rows.for_each(|rows| bounds.push(None, nulls(rows)));
+        bounds
+    };
+    let known = known.iter().find(|(known, _)| known == path);
+    match (find_type(schema.fields(), path), known) {
+        (Found::Leaf(data_type), Some((_, bounds))) if keeps_numbers(data_type, wanted) => bounds.clone(),
+        (Found::Missing, _) => each(&Some),
+        _ => each(&|_| None),
+    }
 }
 
 /// Adds the path and type of each number inside a struct.
@@ -248,6 +263,20 @@ mod tests {
         text.split('.').map(String::from).collect()
     }
 
+    fn of_table(table: &Schema, files: &[(&ParquetMetaData, &Schema)]) -> Vec<(Vec<String>, LeafBounds)> {
+        let numbers = nested_numbers(table).into_iter();
+        numbers
+            .map(|(path, wanted)| {
+                let parts = files.iter().map(|(footer, schema)| {
+                    let rows = footer.row_groups().iter().map(row_count);
+                    in_table_type(schema, &nested_bounds(footer, schema), &path, &wanted, rows)
+                });
+                let bounds = LeafBounds::concat(parts.collect::<Vec<_>>().iter());
+                (path, bounds)
+            })
+            .collect()
+    }
+
     #[test]
     fn numbers_inside_structs_have_bounds_and_missing_ones_are_null() {
         let inner = StructArray::from(vec![
@@ -270,7 +299,7 @@ mod tests {
         let (first, second) = (footer(&rows), footer(&other));
         let schema = rows.schema();
         let files = [(&first, schema.as_ref()), (&second, other.schema_ref().as_ref())];
-        let found: HashMap<_, _> = nested_bounds(&schema, files.into_iter()).into_iter().collect();
+        let found: HashMap<_, _> = of_table(&schema, &files).into_iter().collect();
         assert_eq!(found.len(), 4, "{found:?}");
 
         let lon = &found[&path("outer.inner.lon")];
@@ -299,7 +328,7 @@ mod tests {
         for declared in [DataType::Int64, DataType::Float32] {
             let fields = Fields::from(vec![Field::new("a", declared.clone(), true)]);
             let table = Schema::new(vec![Field::new("s", DataType::Struct(fields), true)]);
-            let found = nested_bounds(&table, [(&footer, rows.schema_ref().as_ref())].into_iter());
+            let found = of_table(&table, &[(&footer, rows.schema_ref().as_ref())]);
             assert!(found[0].1.min[0].is_nan(), "{declared}");
             assert_eq!(found[0].1.null_counts, [None], "{declared}");
         }

@@ -6,11 +6,16 @@
 
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, ObjectMeta, ObjectStore, ObjectStoreExt};
 use futures::TryStreamExt;
 
 use super::natural_order;
+use super::snapshot_file::SNAPSHOT_NAME;
 use crate::error::OdpError;
+
+/// Name of the file that PyArrow, Dask and Spark gather footers in.
+const METADATA_NAME: &str = "_metadata";
 
 /// A dataset's location, parsed.
 #[derive(Debug, Clone)]
@@ -26,7 +31,25 @@ pub(crate) struct ListedFile {
     pub(crate) directories: Vec<String>,
 }
 
+/// What lies at a location.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// In natural order of their paths.
+    pub(crate) files: Vec<ListedFile>,
+    /// What speaks of the files: our own snapshot file.
+    pub(crate) snapshot: Option<ObjectMeta>,
+    /// The `_metadata` that other writers leave, with all footers in it.
+    pub(crate) metadata: Option<ObjectMeta>,
+}
+
 impl ListedFile {
+    /// The path below the location it was found in.
+    pub(crate) fn relative_path(&self) -> String {
+        let name = self.object_meta.location.filename().unwrap_or_default();
+        let segments = self.directories.iter().map(String::as_str).chain([name]);
+        segments.collect::<Vec<_>>().join("/")
+    }
+
     fn path(&self) -> &str {
         self.object_meta.location.as_ref()
     }
@@ -54,7 +77,22 @@ impl Location {
         }
     }
 
-    /// The dataset's files here, in natural order of their paths.
+    /// The directory, as its object store has it.
+    ///
+    /// # Errors
+    /// [`OdpError::Unsupported`] for a pattern, which names files and no directory.
+    pub(crate) fn directory(&self) -> Result<&Path, OdpError> {
+        match self.url.get_glob() {
+            None => Ok(self.url.prefix()),
+            Some(_) => {
+                let what =
+                    format!("a snapshot file for the pattern {}: it belongs to a directory", self.display());
+                Err(OdpError::Unsupported { what })
+            }
+        }
+    }
+
+    /// The dataset's files here, and what speaks of them.
     ///
     /// # Errors
     /// [`OdpError::Storage`] if the store cannot be listed, [`OdpError::EmptyDataset`] if it holds no file to read.
@@ -62,7 +100,7 @@ impl Location {
         &self,
         store: &dyn ObjectStore,
         extensions: &[String],
-    ) -> Result<Vec<ListedFile>, OdpError> {
+    ) -> Result<Listing, OdpError> {
         let failed = |error: object_store::Error| OdpError::Storage {
             location: self.display(),
             source: Box::new(error),
@@ -70,7 +108,8 @@ impl Location {
         if !self.url.is_collection() && self.url.get_glob().is_none() {
             match store.head(self.url.prefix()).await {
                 Ok(object_meta) if object_meta.size > 0 => {
-                    return Ok(vec![ListedFile { object_meta, directories: vec![] }]);
+                    let files = vec![ListedFile { object_meta, directories: vec![] }];
+                    return Ok(Listing { files, ..Listing::default() });
                 }
                 Ok(_) => return Err(self.empty("the file has no bytes".into())),
                 // A directory of an object store, or of a path written without the last slash.
@@ -81,6 +120,11 @@ impl Location {
         let prefix = Some(self.url.prefix()).filter(|p| !p.as_ref().is_empty());
         let found: Vec<ObjectMeta> = store.list(prefix).try_collect().await.map_err(failed)?;
         let total = found.len();
+        let named = |name: &str| {
+            let path = self.url.prefix().clone().join(name);
+            found.iter().find(|meta| meta.location == path && meta.size > 0).cloned()
+        };
+        let (snapshot, metadata) = (named(SNAPSHOT_NAME), named(METADATA_NAME));
         let mut files: Vec<ListedFile> =
             found.into_iter().filter_map(|meta| self.accept(meta, extensions)).collect();
         if files.is_empty() {
@@ -94,7 +138,7 @@ impl Location {
         }
         files.sort_by(|a, b| natural_order::compare(a.path(), b.path()));
         files.dedup_by(|a, b| a.path() == b.path());
-        Ok(files)
+        Ok(Listing { files, snapshot, metadata })
     }
 
     fn accept(&self, object_meta: ObjectMeta, extensions: &[String]) -> Option<ListedFile> {
@@ -140,7 +184,6 @@ fn without_credentials(url: &str) -> String {
 mod tests {
     use super::*;
     use datafusion::object_store::memory::InMemory;
-    use datafusion::object_store::path::Path;
 
     async fn listed(paths: &[(&str, usize)], location: &str) -> Result<Vec<String>, OdpError> {
         let store = InMemory::new();
@@ -148,7 +191,7 @@ mod tests {
             store.put(&Path::from(*path), vec![0; *size].into()).await.unwrap();
         }
         let extensions = crate::options::TableOptions::default().file_extensions;
-        let files = Location::parse(location)?.list(&store, &extensions).await?;
+        let files = Location::parse(location)?.list(&store, &extensions).await?.files;
         Ok(files.into_iter().map(|f| f.object_meta.location.to_string()).collect())
     }
 

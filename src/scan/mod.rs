@@ -6,6 +6,7 @@ mod morsels;
 mod nan_safety;
 mod ordered_concat;
 mod ordered_concat_rule;
+mod partitions;
 mod plan;
 mod pruning;
 mod reader;

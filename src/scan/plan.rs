@@ -6,16 +6,17 @@ use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::config::{ParquetOptions, TableParquetOptions};
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+    FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::partitions::planned_groups;
 use super::pruning::KeptBatches;
 use super::reader::PinnedReaderFactory;
-use super::source::{BatchRun, OdpSource, ScanShape};
+use super::source::{OdpSource, ScanShape};
 use crate::dataset::DatasetSnapshot;
 use crate::options::OdpOptions;
 
@@ -30,7 +31,8 @@ pub(crate) struct ScanRequest<'a> {
     pub(crate) ordering: Vec<LexOrdering>,
 }
 
-/// A scan with one partition per kept batch, in `batch_index` order.
+/// A scan with one partition per kept batch, in `batch_index` order; of very many batches with fewer, each a run of
+/// them.
 pub(crate) fn plan_scan(
     state: &dyn Session,
     snapshot: &Arc<DatasetSnapshot>,
@@ -45,20 +47,15 @@ pub(crate) fn plan_scan(
     };
     let partition_limit = options.partition_limit(target_partitions);
     let ordering = provable_orders(snapshot, &indices, request.ordering, partition_limit)?;
-    let groups = indices
-        .iter()
-        .map(|&i| {
-            let file = snapshot.partitioned_file(i..i + 1).with_extension(BatchRun(i..i + 1));
-            FileGroup::new(vec![file]).with_statistics(snapshot.range_statistics(i..i + 1))
-        })
-        .collect::<Vec<_>>();
-    let partitions = groups.len();
+    let groups = planned_groups(snapshot, &indices, partition_limit);
+    let (partitions, kept_len) = (groups.len(), indices.len());
     let readers = readers(state, snapshot)?;
     let source = OdpSource::new(
         parquet_source(state, snapshot, &options, readers.clone()),
         ScanShape {
             snapshot: Arc::clone(snapshot),
             kept: indices,
+            partitions,
             summary,
             readers,
             partition_limit,
@@ -78,17 +75,19 @@ pub(crate) fn plan_scan(
             // Keeps partition i to batch i even before the optimizer has seen the plan.
             .with_preserve_order(true)
             .with_output_partitioning(
-                partition_limit.is_none().then_some(Partitioning::UnknownPartitioning(partitions)),
+                (partition_limit.is_none() || partitions < kept_len)
+                    .then_some(Partitioning::UnknownPartitioning(partitions)),
             )
             .build();
     Ok(DataSourceExec::from_data_source(config))
 }
 
-fn readers(state: &dyn Session, snapshot: &DatasetSnapshot) -> Result<PinnedReaderFactory> {
+fn readers(state: &dyn Session, snapshot: &Arc<DatasetSnapshot>) -> Result<PinnedReaderFactory> {
     let runtime = state.runtime_env();
     let url = snapshot.object_store_url();
     let cache = runtime.cache_manager.get_file_metadata_cache();
-    Ok(PinnedReaderFactory::new(runtime.object_store(url)?, cache, url.as_str().starts_with("file:")))
+    let is_local = url.as_str().starts_with("file:");
+    Ok(PinnedReaderFactory::new(runtime.object_store(url)?, cache, is_local, Arc::clone(snapshot)))
 }
 
 fn parquet_source(

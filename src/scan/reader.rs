@@ -23,6 +23,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::source::BatchRun;
+use crate::dataset::{DatasetSnapshot, is_same_version};
 use crate::discover::{cached_footer, fetch_footer};
 use crate::error::OdpError;
 
@@ -35,13 +37,22 @@ pub(crate) struct PinnedReaderFactory {
     is_local: bool,
     /// Footers come with their page index, whatever the reader asks for.
     page_index: PageIndexPolicy,
+    /// What was planned: it may come from elsewhere than the files' footers.
+    snapshot: Arc<DatasetSnapshot>,
     /// One reader of a file's footer at a time: the others find it in the cache.
     footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
 }
 
 impl PinnedReaderFactory {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: Arc<FileMetadataCache>, is_local: bool) -> Self {
-        Self { store, cache, is_local, page_index: PageIndexPolicy::Skip, footers: Arc::default() }
+    /// Of the files of `snapshot`.
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        cache: Arc<FileMetadataCache>,
+        is_local: bool,
+        snapshot: Arc<DatasetSnapshot>,
+    ) -> Self {
+        let page_index = PageIndexPolicy::Skip;
+        Self { store, cache, is_local, page_index, snapshot, footers: Arc::default() }
     }
 
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
@@ -61,6 +72,7 @@ impl PinnedReaderFactory {
             },
             cache: Arc::clone(&self.cache),
             page_index: self.page_index,
+            planned: file.extension::<BatchRun>().map(|run| (Arc::clone(&self.snapshot), run.0.start)),
             footer_lock: self.footer_lock(&file.object_meta.location),
         }
     }
@@ -95,6 +107,8 @@ pub(super) struct PinnedReader {
     file: PinnedFile,
     cache: Arc<FileMetadataCache>,
     page_index: PageIndexPolicy,
+    /// A batch of the file, in its snapshot.
+    planned: Option<(Arc<DatasetSnapshot>, usize)>,
     footer_lock: Arc<AsyncMutex<()>>,
     metrics: ParquetFileMetrics,
 }
@@ -122,9 +136,37 @@ impl AsyncFileReader for PinnedReader {
         let page_index = if asked == PageIndexPolicy::Skip { self.page_index } else { asked };
         async move {
             let _first = self.footer_lock.lock().await;
-            self.file.footer(&self.cache, page_index).await.map_err(|e| ParquetError::External(Box::new(e)))
+            let footer = self.file.footer(&self.cache, page_index).await;
+            footer
+                .and_then(|footer| self.check_row_groups(&footer).map(|()| footer))
+                .map_err(|e| ParquetError::External(Box::new(e)))
         }
         .boxed()
+    }
+}
+
+impl PinnedReader {
+    /// Whether the file has the row groups that were planned. It is the planned version; but what is known of it may
+    /// come from a file beside it that is wrong.
+    fn check_row_groups(&self, footer: &ParquetMetaData) -> std::result::Result<(), OdpError> {
+        let Some((snapshot, batch)) = &self.planned else { return Ok(()) };
+        let Some(batch) = snapshot.batches().get(*batch) else { return Ok(()) };
+        let planned = &snapshot.file_of(batch).row_groups;
+        let is_same = planned.len() == footer.num_row_groups()
+            && planned
+                .iter()
+                .zip(footer.row_groups())
+                .all(|(planned, found)| u64::try_from(found.num_rows()) == Ok(planned.rows));
+        match is_same {
+            true => Ok(()),
+            false => Err(OdpError::InvalidData {
+                location: self.file.object_meta.location.to_string(),
+                source:
+                    "its row groups are not those that the snapshot or _metadata file of the dataset says: \
+                         write that file anew, or set the table's option metadata_files to false"
+                        .into(),
+            }),
+        }
     }
 }
 
@@ -185,11 +227,7 @@ impl PinnedFile {
 
     fn check(&self, now: &ObjectMeta) -> std::result::Result<(), OdpError> {
         let planned = &self.object_meta;
-        let is_same = match (&planned.e_tag, &now.e_tag) {
-            (Some(planned), Some(now)) => planned == now,
-            _ => planned.last_modified == now.last_modified,
-        };
-        match is_same && planned.size == now.size {
+        match is_same_version(planned, now) {
             true => Ok(()),
             false => Err(OdpError::Changed { path: planned.location.to_string() }),
         }

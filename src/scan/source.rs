@@ -31,6 +31,7 @@ use super::admission::Gate;
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::GatedMorselizer;
 use super::nan_safety::hide_unsafe;
+use super::partitions::merged_groups;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::spatial::{SpatialScan, TestColumns};
@@ -58,8 +59,10 @@ pub(crate) struct OdpSource {
 #[derive(Debug)]
 pub(crate) struct ScanShape {
     pub(crate) snapshot: Arc<DatasetSnapshot>,
-    /// Ascending batch indices; the partitions of the scan as planned.
+    /// Ascending batch indices.
     pub(crate) kept: Vec<usize>,
+    /// The partitions of the scan as planned: one for each batch, if those are not very many.
+    pub(crate) partitions: usize,
     pub(crate) summary: PruningSummary,
     pub(crate) readers: PinnedReaderFactory,
     /// Merge to this many partitions; `None` = never.
@@ -215,54 +218,6 @@ impl OdpSource {
         let mut ranks = ranks.into_iter();
         Some(groups.iter().map(|group| ranks.by_ref().take(group.len()).collect()).collect())
     }
-
-    /// The kept batches cut into at most `limit` groups of contiguous runs with about the same rows.
-    fn balanced_groups(&self, limit: usize) -> Vec<Range<usize>> {
-        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let rows = |i: usize| snapshot.batches()[kept[i]].rows;
-        let total: u64 = (0..kept.len()).map(rows).sum();
-        let mut groups = Vec::with_capacity(limit);
-        let (mut start, mut before) = (0, 0u64);
-        for i in 0..kept.len() {
-            before += rows(i);
-            let left = limit - groups.len();
-            let reached =
-                u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
-            // Close a group when its share is full, or when each batch left must have a group of its own.
-            if i + 1 == kept.len() || (left > 1 && reached) {
-                groups.push(start..i + 1);
-                start = i + 1;
-            }
-        }
-        groups
-    }
-
-    /// One file group that reads the kept batches in `group`, adjacent ones of a file through one reader.
-    fn file_group(&self, group: Range<usize>) -> FileGroup {
-        let snapshot = &self.scan.snapshot;
-        let batches = &self.scan.kept[group];
-        let mut files = Vec::new();
-        let mut start = 0;
-        for i in 1..=batches.len() {
-            let continues = i < batches.len()
-                && batches[i] == batches[i - 1] + 1
-                && snapshot.batches()[batches[i]].file_index == snapshot.batches()[batches[start]].file_index;
-            if !continues {
-                let run = batches[start]..batches[i - 1] + 1;
-                files.push(snapshot.partitioned_file(run.clone()).with_extension(BatchRun(run)));
-                start = i;
-            }
-        }
-        let is_contiguous = batches.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        let statistics = match (batches.first(), batches.last()) {
-            (Some(&first), Some(&last)) if is_contiguous => Some(snapshot.range_statistics(first..last + 1)),
-            _ => snapshot.statistics_at(batches).ok().map(Arc::new),
-        };
-        match statistics {
-            Some(statistics) => FileGroup::new(files).with_statistics(statistics),
-            None => FileGroup::new(files),
-        }
-    }
 }
 
 /// `source` with the filters that grow while the query runs (TopK, hash joins) before all others: they soon let few
@@ -380,14 +335,14 @@ impl FileSource for OdpSource {
         config: &FileScanConfig,
     ) -> Result<Option<FileScanConfig>> {
         let kept = &self.scan.kept;
-        let mut is_mergeable = config.file_groups.len() == kept.len();
+        let mut is_mergeable = config.file_groups.len() == self.scan.partitions;
         // An order holds within each batch; within a run of them only if they are proven to follow each other.
         for order in &config.output_ordering {
             is_mergeable = is_mergeable && batches_follow(&self.scan.snapshot, kept, order)?;
         }
         let groups: Vec<FileGroup> = match self.scan.partition_limit {
             Some(limit) if kept.len() > limit && is_mergeable => {
-                self.balanced_groups(limit).into_iter().map(|group| self.file_group(group)).collect()
+                merged_groups(&self.scan.snapshot, kept, limit)
             }
             _ => config.file_groups.clone(),
         };

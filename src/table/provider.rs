@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::dataset::DatasetSnapshot;
-use crate::discover::{DeclaredPartition, Request, open_snapshot};
+use crate::discover::{DeclaredPartition, Request, WrittenSnapshot, open_snapshot, write_snapshots};
 use crate::error::OdpError;
 use crate::options::{BatchUnit, OdpOptions, TableOptions};
 use crate::scan::{BatchPruner, ScanRequest, is_partition_predicate, plan_scan};
@@ -48,6 +48,8 @@ use crate::scan::{BatchPruner, ScanRequest, is_partition_predicate, plan_scan};
 /// ```
 pub struct OdpTableProvider {
     snapshot: Arc<DatasetSnapshot>,
+    /// What was opened.
+    request: Request,
     /// Orders that the user declared.
     declared_order: Vec<Vec<SortExpr>>,
     constraints: Constraints,
@@ -138,9 +140,10 @@ impl OdpTableBuilder {
     }
 
     pub(crate) async fn open_in(self, state: &dyn Session) -> Result<OdpTableProvider, OdpError> {
-        let snapshot = Arc::new(open_snapshot(state, self.request).await?);
+        let snapshot = Arc::new(open_snapshot(state, self.request.clone()).await?);
         Ok(OdpTableProvider {
             snapshot,
+            request: self.request,
             declared_order: self.declared_order,
             constraints: self.constraints,
             definition: self.definition,
@@ -176,6 +179,19 @@ impl OdpTableProvider {
     #[must_use]
     pub fn snapshot(&self) -> &Arc<DatasetSnapshot> {
         &self.snapshot
+    }
+
+    /// Writes a snapshot file, `_odp_snapshot`, into the dataset's directory (each of them, if there are several): what
+    /// the footers of all files say, as the files are now, and the extents that queries of this table have learnt.
+    ///
+    /// The next to open the dataset reads that one file instead of all footers. Replaces the one that is there, in one
+    /// step; files that it knows already are not read again.
+    ///
+    /// # Errors
+    /// As [`OdpTableBuilder::open`]; [`OdpError::Write`] if the store refuses, [`OdpError::Unsupported`] if the
+    /// location is a single file or a pattern.
+    pub async fn write_snapshot(&self, ctx: &SessionContext) -> Result<Vec<WrittenSnapshot>, OdpError> {
+        write_snapshots(&ctx.state(), &self.request, &self.snapshot).await
     }
 
     /// The rows of the batch at `batch_index`, all columns, in order; reads nothing else.

@@ -8,6 +8,7 @@ mod geo_metadata;
 mod table_columns;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use parquet::basic::{EdgeInterpolationAlgorithm, LogicalType};
@@ -17,7 +18,7 @@ use serde_json::Value;
 pub(crate) use bounding_leaves::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use extents::GroupExtent;
 use geo_metadata::{GeoColumn, GeoCrs};
-pub(crate) use table_columns::{annotate, merge};
+pub(crate) use table_columns::{FilesOfSchema, annotate, merge};
 
 use super::leaves::FileLeaves;
 use crate::dataset::GeometryDescription;
@@ -25,23 +26,38 @@ use crate::geo::crs::{Crs, EXTENSION_NAME, ExtensionMetadata, curved_edges, is_g
 use crate::geo::{BoundingBox, geometry_type};
 
 /// A geometry column of one file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FileColumn {
-    name: String,
-    data_type: DataType,
-    /// The file says that it is one; else it only looks like one.
-    is_declared: bool,
-    description: GeometryDescription,
-    /// As the file writes it, JSON, and by name.
-    crs: Option<(String, Crs)>,
-    /// Edges that are not straight.
-    curved_edges: Option<String>,
-    /// Name of its GeoArrow extension type, as far as it has one.
-    extension: Option<String>,
+    /// Files of one dataset mostly say the same: shared.
+    pub(crate) about: Arc<ColumnAbout>,
     /// Where all of its geometries lie.
-    extent: Option<BoundingBox>,
+    pub(crate) extent: Option<BoundingBox>,
     /// One per row group.
-    extents: Vec<GroupExtent>,
+    pub(crate) extents: Vec<GroupExtent>,
+}
+
+/// What a file says of a geometry column, but for where its geometries lie.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ColumnAbout {
+    pub(crate) name: String,
+    /// The file says that it is one; else it only looks like one.
+    pub(crate) is_declared: bool,
+    pub(crate) description: Arc<GeometryDescription>,
+    /// As the file writes it, JSON, and by name.
+    pub(crate) crs: Option<(String, Crs)>,
+    /// Edges that are not straight.
+    pub(crate) curved_edges: Option<String>,
+    /// Name of its GeoArrow extension type, as far as it has one.
+    pub(crate) extension: Option<String>,
+}
+
+impl FileColumn {
+    /// Shares with `other` what both say.
+    pub(crate) fn share_with(&mut self, other: &Self) {
+        if self.about == other.about {
+            self.about = Arc::clone(&other.about);
+        }
+    }
 }
 
 /// The geometry columns of a file, in order of its columns. `path` is for warnings.
@@ -122,19 +138,22 @@ fn read_column(
         Some(geo) => geo.geometry_types.clone(),
         None => leaf.map(|leaf| types_in_statistics(footer, leaf)).unwrap_or_default(),
     };
-    FileColumn {
+    let description = Arc::new(GeometryDescription {
+        crs: crs.as_ref().map(|(_, crs)| crs.label().to_owned()),
+        encoding: encoding.clone(),
+        edges,
+        geometry_types,
+    });
+    let about = ColumnAbout {
         name: name.clone(),
-        data_type: field.data_type().clone(),
         is_declared,
-        description: GeometryDescription {
-            crs: crs.as_ref().map(|(_, crs)| crs.label().to_owned()),
-            encoding: encoding.clone(),
-            edges,
-            geometry_types,
-        },
+        description,
         crs,
         curved_edges: curved,
         extension: extension.or_else(|| extension_of(&geo.and(encoding)?, field.data_type())),
+    };
+    FileColumn {
+        about: Arc::new(about),
         extent: geo.and_then(|geo| geo.bbox).or_else(|| GroupExtent::union(&extents)),
         extents,
     }

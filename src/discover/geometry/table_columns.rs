@@ -45,37 +45,47 @@ impl KnownCrs {
     }
 }
 
-/// The columns of `files`, each with its path and number of row groups, by name; those alone that `table` has.
+/// The geometry columns of files of one schema, in order of the files.
+pub(crate) struct FilesOfSchema<'a> {
+    /// The files' own.
+    pub(crate) schema: &'a Schema,
+    /// Of each file its path, its number of row groups, and what it says.
+    pub(crate) files: Vec<(&'a str, usize, &'a [FileColumn])>,
+}
+
+/// The columns of `files`, by name; those alone that `table` has.
 ///
 /// # Errors
 /// [`OdpError::SchemaMismatch`] if two files have a column in different coordinate reference systems.
-pub(crate) fn merge<'a>(
-    table: &Schema,
-    files: impl Iterator<Item = (&'a str, usize, &'a mut Vec<FileColumn>)>,
-) -> Result<Vec<TableGeometry>, OdpError> {
+pub(crate) fn merge(table: &Schema, lists: &[FilesOfSchema<'_>]) -> Result<Vec<TableGeometry>, OdpError> {
     let mut columns: Vec<TableGeometry> = Vec::new();
     let (mut num_files, mut row_groups) = (0, 0);
-    for (path, groups, file_columns) in files {
-        for mut file_column in file_columns.drain(..) {
-            let Ok(field) = table.field_with_name(&file_column.name) else { continue };
-            if !keeps_geometries(&file_column.data_type, field.data_type()) {
-                // The table reads something else out of it.
-                file_column.extents.fill(GroupExtent::Unknown);
-                file_column.extent = None;
-            }
-            let known = match columns.iter().position(|column| column.name == file_column.name) {
-                Some(known) => known,
-                None => {
-                    columns.push(TableGeometry::new(file_column.name.clone()));
-                    columns.len() - 1
+    for FilesOfSchema { schema, files } in lists {
+        // What the table reads something else out of lies anywhere.
+        let is_kept = |name: &str| match (schema.field_with_name(name), table.field_with_name(name)) {
+            (Ok(from), Ok(to)) => keeps_geometries(from.data_type(), to.data_type()),
+            _ => false,
+        };
+        for (path, groups, file_columns) in files {
+            for file_column in *file_columns {
+                let name = &file_column.about.name;
+                if table.field_with_name(name).is_err() {
+                    continue;
                 }
-            };
-            // Files before this one may not have had the column.
-            columns[known].pad(num_files, row_groups);
-            columns[known].add(path, file_column)?;
+                let known = match columns.iter().position(|column| column.name == *name) {
+                    Some(known) => known,
+                    None => {
+                        columns.push(TableGeometry::new(name.clone()));
+                        columns.len() - 1
+                    }
+                };
+                // Files before this one may not have had the column.
+                columns[known].pad(num_files, row_groups);
+                columns[known].add(path, *groups, file_column, is_kept(name))?;
+            }
+            num_files += 1;
+            row_groups += groups;
         }
-        num_files += 1;
-        row_groups += groups;
     }
     columns.iter_mut().for_each(|column| column.pad(num_files, row_groups));
     Ok(columns)
@@ -99,9 +109,17 @@ impl TableGeometry {
         self.extents.resize(row_groups, GroupExtent::Unknown);
     }
 
-    fn add(&mut self, path: &str, file: FileColumn) -> Result<(), OdpError> {
-        match (&self.crs, file.crs) {
-            (Some(known), Some((_, other))) if known.named != other => {
+    /// Adds a file. `is_kept`: the table reads the same geometries out of the column.
+    fn add(
+        &mut self,
+        path: &str,
+        row_groups: usize,
+        file: &FileColumn,
+        is_kept: bool,
+    ) -> Result<(), OdpError> {
+        let about = &file.about;
+        match (&self.crs, &about.crs) {
+            (Some(known), Some((_, other))) if known.named != *other => {
                 return Err(OdpError::SchemaMismatch {
                     first: known.path.clone(),
                     second: path.to_owned(),
@@ -114,20 +132,26 @@ impl TableGeometry {
                 });
             }
             (None, Some((written, named))) => {
-                self.crs = Some(KnownCrs { written, named, path: path.to_owned() });
+                self.crs =
+                    Some(KnownCrs { written: written.clone(), named: named.clone(), path: path.to_owned() });
             }
             _ => {}
         }
-        self.is_declared |= file.is_declared;
-        self.curved_edges = self.curved_edges.take().or(file.curved_edges);
-        self.extension = self.extension.take().or(file.extension.filter(|_| file.is_declared));
+        self.is_declared |= about.is_declared;
+        self.curved_edges = self.curved_edges.take().or_else(|| about.curved_edges.clone());
+        let extension = about.extension.as_ref().filter(|_| about.is_declared);
+        self.extension = self.extension.take().or_else(|| extension.cloned());
         let last = self.files.iter().rev().flatten().next().map(|last| &last.description);
         let description: Arc<GeometryDescription> = match last {
-            Some(same) if **same == file.description => Arc::clone(same),
-            _ => Arc::new(file.description),
+            Some(same) if **same == *about.description => Arc::clone(same),
+            _ => Arc::clone(&about.description),
         };
-        self.files.push(file.is_declared.then_some(FileGeometry { description, extent: file.extent }));
-        self.extents.extend(file.extents);
+        let extent = file.extent.filter(|_| is_kept);
+        self.files.push(about.is_declared.then_some(FileGeometry { description, extent }));
+        match is_kept {
+            true => self.extents.extend(&file.extents),
+            false => self.extents.resize(self.extents.len() + row_groups, GroupExtent::Unknown),
+        }
         Ok(())
     }
 

@@ -1,0 +1,434 @@
+//! The snapshot file: opening by it is opening by the footers, at the cost of one read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::object_store::ObjectStore;
+use datafusion::object_store::local::LocalFileSystem;
+use datafusion::object_store::memory::InMemory;
+use datafusion::object_store::{ObjectStoreExt, PutPayload};
+use datafusion::parquet::file::metadata::{
+    ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+};
+use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::prelude::SessionContext;
+use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider, TableOptions};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::fixtures::{
+    Result, corpora_dir, hostile, observations, plan, random_properties, run, session, shown, write,
+    write_observations, write_with,
+};
+use crate::object_stores::{RecordingStore, UntaggedStore};
+
+/// Everything that the metadata of a table says, as text.
+async fn described(table: OdpTableProvider) -> Result<(SchemaRef, String)> {
+    let ctx = session(2, &[])?;
+    let schema = table.snapshot().schema();
+    let batches = table.snapshot().batches().to_vec();
+    let statistics = table.snapshot().statistics();
+    ctx.register_table("t", Arc::new(table))?;
+    let mut text = format!("{batches:?}\n{statistics:?}\n");
+    for sql in ["SELECT * FROM odp_batches('t')", "SELECT * FROM odp_files('t')"] {
+        text += &pretty_format_batches(&ctx.sql(sql).await?.collect().await?)?.to_string();
+    }
+    Ok((schema, text))
+}
+
+fn options(metadata_files: bool, batch_unit: BatchUnit) -> TableOptions {
+    TableOptions { metadata_files, batch_unit, ..TableOptions::default() }
+}
+
+async fn open(path: &Path, metadata_files: bool, unit: BatchUnit) -> Result<OdpTableProvider> {
+    // A session of its own, so that no footer is in its cache.
+    let location = path.to_string_lossy().into_owned();
+    let builder = OdpTableProvider::builder(location).with_options(options(metadata_files, unit));
+    Ok(builder.open(&session(2, &[])?).await?)
+}
+
+async fn write_snapshot(path: &Path) -> Result<u64> {
+    let table = open(path, true, BatchUnit::RowGroup).await?;
+    let written = table.write_snapshot(&session(2, &[])?).await?;
+    assert_eq!(written.len(), 1);
+    assert!(written[0].path.ends_with("/_odp_snapshot"), "{written:?}");
+    Ok(written[0].bytes)
+}
+
+/// With the snapshot file and without, under several units, the table is the same.
+async fn assert_same_table(path: &Path) -> Result<()> {
+    for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7)] {
+        let by_footers = described(open(path, false, unit).await?).await?;
+        let by_snapshot = described(open(path, true, unit).await?).await?;
+        assert_eq!(by_footers, by_snapshot, "{} {unit:?}", path.display());
+    }
+    Ok(())
+}
+
+fn random_dataset(path: &Path, random: &mut StdRng) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let hive = random.random_bool(0.5);
+    for file in 0..random.random_range(1..12) {
+        let rows = hostile(file * 1000, random.random_range(0..200), random)?;
+        // Some files lack columns, so that there are several schemas.
+        let columns: Vec<usize> =
+            (0..rows.num_columns()).filter(|i| *i == 0 || random.random_bool(0.8)).collect();
+        let rows = if random.random_bool(0.3) { rows.project(&columns)? } else { rows };
+        let name = match hive {
+            true => path.join(format!("year={}/part-{file}.parquet", 2000 + file % 3)),
+            false => path.join(format!("part-{file}.parquet")),
+        };
+        write_with(&name, &rows, random_properties(random))?;
+        files.push(name);
+    }
+    Ok(files)
+}
+
+#[tokio::test]
+async fn a_table_by_its_snapshot_file_is_the_table_by_its_footers() -> Result<()> {
+    for seed in 0..25 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let dir = tempfile::tempdir()?;
+        random_dataset(dir.path(), &mut random)?;
+        write_snapshot(dir.path()).await?;
+        assert_same_table(dir.path()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn changed_files_are_read_again_missing_ones_dropped_new_ones_added() -> Result<()> {
+    for seed in 100..120 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let dir = tempfile::tempdir()?;
+        let files = random_dataset(dir.path(), &mut random)?;
+        write_snapshot(dir.path()).await?;
+        for (i, file) in files.iter().enumerate() {
+            match random.random_range(0..4) {
+                0 if files.len() > 1 && i > 0 => fs::remove_file(file)?,
+                1 => write_with(file, &hostile(7, 80, &mut random)?, random_properties(&mut random))?,
+                2 => {
+                    let name = format!("part-{}-new.parquet", random.random_range(0..20));
+                    let rows = hostile(9, 30, &mut random)?;
+                    write_with(&file.with_file_name(name), &rows, random_properties(&mut random))?;
+                }
+                _ => {}
+            }
+        }
+        assert_same_table(dir.path()).await?;
+        // Written over, it knows all files again.
+        write_snapshot(dir.path()).await?;
+        assert_same_table(dir.path()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn public_files_are_described_alike() -> Result<()> {
+    let root = corpora_dir();
+    if !root.is_dir() {
+        eprintln!("NOT TESTED: no corpora in {}", root.display());
+        return Ok(());
+    }
+    let mut tried = 0;
+    for corpus in ["apache_parquet-testing/data", "apache_sedona-testing", "geoarrow_geoarrow-data"] {
+        let mut directories = vec![root.join(corpus)];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                if path.extension().is_none_or(|extension| extension != "parquet") {
+                    continue;
+                }
+                let dir = tempfile::tempdir()?;
+                fs::copy(&path, dir.path().join("a.parquet"))?;
+                if open(dir.path(), false, BatchUnit::RowGroup).await.is_err() {
+                    continue;
+                }
+                write_snapshot(dir.path()).await?;
+                assert_same_table(dir.path()).await?;
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 50, "only {tried} files");
+    Ok(())
+}
+
+/// A session over `store` under `memory:///`.
+fn over(store: &Arc<RecordingStore>) -> Result<SessionContext> {
+    let ctx = session(2, &[])?;
+    let url = ObjectStoreUrl::parse("memory://")?;
+    ctx.register_object_store(url.as_ref(), Arc::clone(store) as Arc<dyn ObjectStore>);
+    Ok(ctx)
+}
+
+/// Puts `files` files into `d/` of a new store.
+async fn stored(files: i64) -> Result<Arc<RecordingStore>> {
+    let dir = tempfile::tempdir()?;
+    let memory = InMemory::new();
+    for file in 0..files {
+        let path = dir.path().join("x.parquet");
+        write(&path, &observations(file * 100, 100, 1)?, 20)?;
+        memory.put(&format!("d/part-{file}.parquet").into(), PutPayload::from(fs::read(&path)?)).await?;
+    }
+    Ok(Arc::new(RecordingStore::new(Arc::new(memory))))
+}
+
+#[tokio::test]
+async fn opening_costs_one_listing_and_one_read() -> Result<()> {
+    let store = stored(30).await?;
+    let table = OdpTableProvider::open(&over(&store)?, "memory:///d/").await?;
+    assert_eq!(store.take().iter().filter(|request| request.starts_with("get")).count(), 30);
+    table.write_snapshot(&over(&store)?).await?;
+    store.take();
+    let ctx = over(&store)?;
+    let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
+    assert_eq!(store.take(), ["list d", "get d/_odp_snapshot"]);
+    ctx.register_table("t", Arc::new(table))?;
+    run(&ctx, "SELECT count(*), max(id) FROM t").await?;
+    shown(&plan(&ctx, "SELECT * FROM t WHERE id > 2950").await?);
+    assert_eq!(store.take(), [""; 0], "answered without a request");
+    // Only the file that may match is opened.
+    let (rows, _) = run(&ctx, "SELECT id FROM t WHERE id >= 2990").await?;
+    assert_eq!(rows.iter().map(|rows| rows.num_rows()).sum::<usize>(), 10);
+    let requests = store.take();
+    assert!(requests.iter().all(|request| request.ends_with("d/part-29.parquet")), "{requests:?}");
+    // One file changes: one footer is read.
+    let bytes = store.get(&"d/part-3.parquet".into()).await?.bytes().await?;
+    store.put(&"d/part-3.parquet".into(), bytes.into()).await?;
+    store.take();
+    let table = OdpTableProvider::open(&over(&store)?, "memory:///d/").await?;
+    assert_eq!(table.snapshot().num_rows(), 3000);
+    let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
+    assert_eq!(gets, ["get d/_odp_snapshot", "get d/part-3.parquet"]);
+    // Not wanted, it is not read.
+    let builder = OdpTableProvider::builder("memory:///d/").with_options(options(false, BatchUnit::RowGroup));
+    builder.open(&over(&store)?).await?;
+    assert!(!store.take().iter().any(|request| request.contains("_odp_snapshot")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_file_is_ignored() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 3, 2, 50)?;
+    write_snapshot(dir.path()).await?;
+    let file = dir.path().join("_odp_snapshot");
+    let whole = fs::read(&file)?;
+    let expected = described(open(dir.path(), false, BatchUnit::RowGroup).await?).await?;
+    let mut random = StdRng::seed_from_u64(3);
+    let mut damaged =
+        vec![vec![], whole[..7].to_vec(), whole[..whole.len() - 1].to_vec(), b"ODPSNAP9".repeat(9)];
+    for _ in 0..60 {
+        let mut bytes = whole.clone();
+        let at = random.random_range(0..bytes.len());
+        bytes[at] ^= 1 << random.random_range(0..8);
+        damaged.push(bytes);
+        damaged.push(whole[..random.random_range(0..whole.len())].to_vec());
+    }
+    for bytes in damaged {
+        fs::write(&file, bytes)?;
+        assert_eq!(described(open(dir.path(), true, BatchUnit::RowGroup).await?).await?, expected);
+    }
+    Ok(())
+}
+
+/// With a right checksum, whatever is in it: no panic, no hang, no abort.
+#[tokio::test]
+async fn a_forged_snapshot_file_does_no_harm() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 3, 2, 50)?;
+    write_snapshot(dir.path()).await?;
+    let file = dir.path().join("_odp_snapshot");
+    let whole = fs::read(&file)?;
+    let mut random = StdRng::seed_from_u64(5);
+    for _ in 0..150 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(12..bytes.len());
+            bytes[at] = random.random();
+        }
+        let checksum = crc32fast::hash(&bytes[12..]);
+        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        fs::write(&file, bytes)?;
+        // A table, or an error: the schema, say, may be another one now.
+        if let Ok(table) = open(dir.path(), true, BatchUnit::RowGroup).await {
+            let ctx = session(2, &[])?;
+            ctx.register_table("t", Arc::new(table))?;
+            let _ = run(&ctx, "SELECT * FROM t WHERE depth > 100").await;
+        }
+    }
+    Ok(())
+}
+
+/// Facts that do not belong to the file, though its size and time are right: an error, not other rows.
+#[tokio::test]
+async fn a_file_that_is_not_what_the_snapshot_says_is_an_error() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("a.parquet");
+    let plain = || WriterProperties::builder().set_max_row_group_row_count(Some(50));
+    write_with(&file, &observations(0, 100, 1)?, plain().build())?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    fs::File::options().write(true).open(&file)?.set_modified(time)?;
+    let first = fs::read(&file)?;
+    write_snapshot(dir.path()).await?;
+    // Same size, same time, other rows in other row groups. The file system's tag tells them apart, a store without tags
+    // does not.
+    let other = plain().set_max_row_group_row_count(Some(100)).build();
+    write_with(&file, &observations(0, 100, 1)?, other)?;
+    let mut bytes = fs::read(&file)?;
+    assert!(bytes.len() < first.len());
+    let footer = bytes.split_off(bytes.len() - 8);
+    let length = u32::from_le_bytes(footer[..4].try_into()?) as usize;
+    let body = bytes.len() - length;
+    // Padding in front of the footer, so that the file is as long.
+    bytes.splice(body..body, vec![0; first.len() - bytes.len() - 8]);
+    bytes.extend(footer);
+    fs::write(&file, &bytes)?;
+    assert_eq!(bytes.len(), first.len());
+    let store = Arc::new(UntaggedStore::new(time));
+    store.put(&"d/a.parquet".into(), bytes.into()).await?;
+    store.put(&"d/_odp_snapshot".into(), fs::read(dir.path().join("_odp_snapshot"))?.into()).await?;
+    let ctx = session(2, &[])?;
+    let url = ObjectStoreUrl::parse("memory://")?;
+    ctx.register_object_store(url.as_ref(), store);
+    let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
+    assert_eq!(table.snapshot().num_batches(), 2, "the snapshot is believed");
+    ctx.register_table("t", Arc::new(table))?;
+    let error = run(&ctx, "SELECT * FROM t").await.expect_err("rows of another file").to_string();
+    assert!(error.contains("a.parquet") && error.contains("metadata_files"), "{error}");
+    Ok(())
+}
+
+/// Gathers the footers of `files` below `dir` as PyArrow does: one footer, each row group with its file's path.
+fn write_parquet_metadata(dir: &Path, files: &[&str]) -> Result<()> {
+    let mut about = None;
+    let mut groups = Vec::new();
+    for name in files {
+        let bytes = bytes::Bytes::from(fs::read(dir.join(name))?);
+        let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes)?;
+        about.get_or_insert_with(|| footer.file_metadata().clone());
+        for group in footer.row_groups() {
+            let columns = group
+                .columns()
+                .iter()
+                .map(|column| column.clone().into_builder().set_file_path((*name).to_owned()).build());
+            let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+            let group = group.clone().into_builder().set_column_metadata(columns).build()?;
+            groups.push(group);
+        }
+    }
+    let gathered = ParquetMetaDataBuilder::new(about.ok_or("no files")?).set_row_groups(groups).build();
+    let mut out = b"PAR1".to_vec();
+    ParquetMetaDataWriter::new(&mut out, &gathered).finish()?;
+    fs::write(dir.join("_metadata"), out)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (i, name) in ["a/0.parquet", "a/1.parquet", "b/2.parquet"].into_iter().enumerate() {
+        write(&dir.path().join(name), &observations(i64::try_from(i)? * 100, 100, 1)?, 20)?;
+    }
+    write_parquet_metadata(dir.path(), &["a/0.parquet", "a/1.parquet", "b/2.parquet"])?;
+    assert_same_table(dir.path()).await?;
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir.path())?);
+    let store = Arc::new(RecordingStore::new(store));
+    let table = OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    assert_eq!(table.snapshot().num_batches(), 15);
+    assert_eq!(store.take(), ["list ", "get _metadata"]);
+    // What is written after it is read, and so is what it does not name.
+    write(&dir.path().join("a/1.parquet"), &observations(5, 60, 1)?, 20)?;
+    write(&dir.path().join("c.parquet"), &observations(7, 20, 1)?, 20)?;
+    assert_same_table(dir.path()).await?;
+    let table = OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    assert_eq!(table.snapshot().num_rows(), 280);
+    let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
+    assert_eq!(gets, ["get _metadata", "get a/1.parquet", "get c.parquet"]);
+    // A snapshot file is believed first; it is of file versions.
+    write_snapshot(dir.path()).await?;
+    OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
+    assert_eq!(gets, ["get _odp_snapshot"]);
+    fs::remove_file(dir.path().join("_odp_snapshot"))?;
+    // Damaged, it is ignored.
+    fs::write(dir.path().join("_metadata"), b"PAR1 not a footer PAR1")?;
+    assert_same_table(dir.path()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn learnt_extents_are_kept() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().to_string_lossy().into_owned();
+    let ctx = session(2, &[])?;
+    ctx.sql(&format!(
+        "COPY (SELECT value AS id, concat('POINT(', value / 10.0, ' ', value % 50, ')') AS footprint \
+         FROM generate_series(0, 999) ORDER BY 1) TO '{path}/a.parquet' STORED AS PARQUET \
+         OPTIONS ('format.max_row_group_size' 100)"
+    ))
+    .await?
+    .collect()
+    .await?;
+    let sql =
+        "SELECT count(*) FROM t WHERE st_within(footprint, 'POLYGON((20 -1, 25 -1, 25 60, 20 60, 20 -1))')";
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{path}/'");
+    ctx.sql(&create).await?;
+    let cold = shown(&plan(&ctx, sql).await?);
+    assert!(cold.contains("batches=10"), "{cold}");
+    // EXPLAIN of it does nothing.
+    ctx.sql("EXPLAIN SELECT * FROM odp_analyze('t', 'footprint')").await?.collect().await?;
+    assert!(!dir.path().join("_odp_snapshot").exists());
+    let rows = ctx.sql("SELECT * FROM odp_analyze('t', 'footprint')").await?.collect().await?;
+    let text = pretty_format_batches(&rows)?.to_string();
+    assert!(text.contains("footprint") && text.contains("1000") && rows[0].num_rows() == 1, "{text}");
+
+    let fresh = session(2, &[])?;
+    fresh.sql(&create).await?;
+    let warm = shown(&plan(&fresh, sql).await?);
+    assert!(warm.contains("batches=1 of 10") || warm.contains("batches=2 of 10"), "{warm}");
+    let answer = |rows: Vec<_>| pretty_format_batches(&rows).map(|text| text.to_string());
+    let (by_snapshot, _) = run(&fresh, sql).await?;
+    fs::remove_file(dir.path().join("_odp_snapshot"))?;
+    let again = session(2, &[])?;
+    again.sql(&create).await?;
+    let (by_rows, _) = run(&again, sql).await?;
+    assert_eq!(answer(by_snapshot)?, answer(by_rows)?);
+    // As another type the column may hold other geometries: nothing is known of it.
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_directory_has_no_snapshot_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 2, 1, 10)?;
+    let ctx = session(2, &[])?;
+    for location in ["part-0.parquet", "part-*.parquet"] {
+        let location = dir.path().join(location).to_string_lossy().into_owned();
+        let table = OdpTableProvider::open(&ctx, location).await?;
+        let error = table.write_snapshot(&ctx).await.expect_err("no directory");
+        assert!(matches!(error, OdpError::Unsupported { .. }), "{error}");
+    }
+    let message = |sql: &'static str| {
+        let ctx = ctx.clone();
+        async move {
+            match ctx.sql(sql).await {
+                Ok(frame) => frame.collect().await.expect_err(sql).to_string(),
+                Err(error) => error.to_string(),
+            }
+        }
+    };
+    assert!(message("SELECT * FROM odp_analyze('nowhere')").await.contains("nowhere"));
+    assert!(message("SELECT * FROM odp_analyze()").await.contains("name of a table"));
+    Ok(())
+}

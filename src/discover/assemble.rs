@@ -1,0 +1,277 @@
+//! From the facts of files to a [`DatasetSnapshot`]: one schema, batches, and their bounds in the table's types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::UInt64Array;
+use datafusion::arrow::compute::{concat, take};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Column, Result as DataFusionResult, ScalarValue};
+use datafusion::config::ParquetOptions;
+use datafusion::datasource::physical_plan::parquet::{transform_binary_to_string, transform_schema_to_view};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, SortExpr};
+
+use super::facts::{FileEntry, FileFacts, SortedBy, common_prefix};
+use super::geometry::FilesOfSchema;
+use super::hive::Partitions;
+use super::leaves::nested_numbers;
+use super::listing::ListedFile;
+use super::{bounds, geometry, leaves, schema};
+use crate::dataset::{
+    BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches,
+};
+use crate::error::OdpError;
+use crate::options::BatchUnit;
+
+/// Everything that a snapshot is made of.
+pub(super) struct Assembly {
+    pub(super) object_store_url: ObjectStoreUrl,
+    /// For messages, without credentials.
+    pub(super) location: String,
+    /// In order, as they were found now.
+    pub(super) listed: Vec<ListedFile>,
+    /// Of all listed files, in their order.
+    pub(super) facts: Vec<FileFacts>,
+    pub(super) partitions: Partitions,
+    /// Columns that the user declared.
+    pub(super) declared: Option<SchemaRef>,
+    pub(super) unit: BatchUnit,
+}
+
+impl Assembly {
+    fn entries(&self) -> impl Iterator<Item = (&FileFacts, &FileEntry)> {
+        self.facts.iter().flat_map(|facts| facts.files.iter().map(move |file| (facts, file)))
+    }
+
+    /// # Errors
+    /// [`OdpError::SchemaMismatch`] and [`OdpError::InvalidData`] for files that do not fit together, or not what was
+    /// declared.
+    pub(super) fn snapshot(self, parquet: &ParquetOptions) -> Result<DatasetSnapshot, OdpError> {
+        let file_schema = self.file_schema(parquet)?;
+        let lists: Vec<FilesOfSchema<'_>> = self
+            .facts
+            .iter()
+            .map(|facts| FilesOfSchema {
+                schema: &facts.schema,
+                files: facts
+                    .files
+                    .iter()
+                    .map(|file| {
+                        (file.object_meta.location.as_ref(), file.row_groups, file.geometry.as_slice())
+                    })
+                    .collect(),
+            })
+            .collect();
+        let geometry = geometry::merge(&file_schema, &lists)?;
+        let file_schema = geometry::annotate(file_schema, &geometry);
+        let columns = self.partitions.columns.iter();
+        let partition_fields: Vec<_> =
+            columns.map(|(name, data_type)| schema::partition_field(name, data_type)).collect();
+        let table_schema =
+            TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
+
+        let sorting = self.sorting(table_schema.file_schema());
+        let row_group_bounds = self.row_group_bounds(&table_schema)?;
+        let nested = self.nested_bounds(table_schema.file_schema());
+        let mut first_row_group = Vec::with_capacity(self.listed.len());
+        let mut row_groups = 0;
+        for (_, file) in self.entries() {
+            first_row_group.push(row_groups);
+            row_groups += file.row_groups;
+        }
+        let files = dataset_files(self.listed, &self.facts, self.partitions.values);
+        let batches = cut_into_batches(&files, self.unit);
+        let merges_row_groups = batches.iter().any(|batch| batch.row_groups.len() > 1);
+        let sorting =
+            match merges_row_groups && !row_groups_follow(&row_group_bounds, &table_schema, &sorting)? {
+                // The files declare the order of each row group, not of several together.
+                true => Vec::new(),
+                false => sorting,
+            };
+        let bounds = row_group_bounds.for_batches(&batches, &first_row_group)?;
+        let rows = row_group_bounds.rows.values();
+        let leaf_bounds = nested
+            .into_iter()
+            .map(|(path, bounds)| (path, bounds.for_batches(rows, &batches, &first_row_group)))
+            .collect();
+        let geometry_columns =
+            geometry.into_iter().map(|column| column.for_batches(&batches, &first_row_group)).collect();
+        Ok(DatasetSnapshot::new(SnapshotParts {
+            object_store_url: self.object_store_url,
+            location: self.location,
+            schema: table_schema,
+            files,
+            batches,
+            bounds,
+            geometry_columns,
+            leaf_bounds,
+            sorting,
+        }))
+    }
+
+    /// The columns of the table that are in files.
+    fn file_schema(&self, parquet: &ParquetOptions) -> Result<SchemaRef, OdpError> {
+        // One file stands for all of its list.
+        let schemas = || {
+            let first = |facts: &FileFacts| facts.files.first().map(|file| file.object_meta.location.clone());
+            self.facts.iter().filter_map(move |facts| Some((first(facts)?, facts.schema.as_ref())))
+        };
+        let paths: Vec<_> = schemas().collect();
+        let named = || paths.iter().map(|(path, schema)| (path.as_ref(), *schema));
+        let file_schema = match &self.declared {
+            Some(declared) => {
+                schema::check_declared(declared, named())?;
+                Arc::clone(declared)
+            }
+            None => Arc::new(with_session_types(schema::union_by_name(named())?, parquet)),
+        };
+        let mut columns = self.partitions.columns.iter();
+        if let Some((name, _)) = columns.find(|(name, _)| file_schema.field_with_name(name).is_ok()) {
+            let first = self.listed.first().map(|file| file.object_meta.location.to_string());
+            return Err(OdpError::SchemaMismatch {
+                first: first.unwrap_or_default(),
+                second: "the directories above it".into(),
+                reason: format!("column {name:?} is in the file and in its path"),
+            });
+        }
+        Ok(file_schema)
+    }
+
+    /// The bounds of all row groups of all files.
+    fn row_group_bounds(&self, table: &TableSchema) -> DataFusionResult<BatchBounds> {
+        let rows: UInt64Array =
+            self.facts.iter().flat_map(|facts| &facts.row_groups).map(|group| Some(group.rows)).collect();
+        let mut columns = Vec::with_capacity(table.table_schema().fields().len());
+        for field in table.file_schema().fields() {
+            let data_type = field.data_type();
+            let mut parts = vec![ColumnBounds::unknown(data_type, 0)];
+            for facts in &self.facts {
+                parts.push(match facts.schema.index_of(field.name()) {
+                    Ok(at) => bounds::in_table_type(&facts.columns[at], data_type)?,
+                    Err(_) => {
+                        let rows = facts.row_groups.iter().map(|group| Some(group.rows)).collect();
+                        ColumnBounds::all_null(data_type, &rows)
+                    }
+                });
+            }
+            columns.push(ColumnBounds::concat(&parts.iter().collect::<Vec<_>>())?);
+        }
+        let file_of_group: UInt64Array = self
+            .entries()
+            .enumerate()
+            .flat_map(|(file, (_, entry))| std::iter::repeat_n(Some(file as u64), entry.row_groups))
+            .collect();
+        for (at, (_, data_type)) in self.partitions.columns.iter().enumerate() {
+            let empty = ScalarValue::try_from(data_type)?.to_array_of_size(0)?;
+            let values = match self.partitions.values.is_empty() {
+                true => empty,
+                false => {
+                    let values = self.partitions.values.iter().map(|values| values[at].clone());
+                    concat(&[&empty, &ScalarValue::iter_to_array(values)?])?
+                }
+            };
+            columns.push(ColumnBounds::constants(take(&values, &file_of_group, None)?, &rows));
+        }
+        Ok(BatchBounds { rows, columns })
+    }
+
+    /// The bounds of all row groups of all files, of the numbers inside structs of the table.
+    fn nested_bounds(&self, table: &Schema) -> Vec<(Vec<String>, LeafBounds)> {
+        let mut found = Vec::new();
+        for (path, data_type) in nested_numbers(table) {
+            let parts: Vec<LeafBounds> = self
+                .facts
+                .iter()
+                .map(|facts| {
+                    let rows = facts.row_groups.iter().map(|group| group.rows);
+                    leaves::in_table_type(&facts.schema, &facts.nested, &path, &data_type, rows)
+                })
+                .collect();
+            let bounds = LeafBounds::concat(parts.iter());
+            found.push((path, bounds));
+        }
+        found
+    }
+
+    /// The order that every row group of every file declares, as far as they agree; columns of the table only.
+    ///
+    /// A descending float is left out: DataFusion sorts NaN above all numbers, other writers put it last.
+    fn sorting(&self, table: &Schema) -> Vec<SortExpr> {
+        let mut common: Option<Vec<SortExpr>> = None;
+        for (facts, file) in self.entries() {
+            let Some(sorting) = &file.sorting else { continue };
+            let declared = in_table_order(sorting, &facts.schema, table);
+            let kept = match common {
+                None => declared,
+                Some(known) => common_prefix(known, declared),
+            };
+            if kept.is_empty() {
+                return kept;
+            }
+            common = Some(kept);
+        }
+        common.unwrap_or_default()
+    }
+}
+
+fn dataset_files(
+    listed: Vec<ListedFile>,
+    facts: &[FileFacts],
+    partition_values: Vec<Vec<ScalarValue>>,
+) -> Vec<DatasetFile> {
+    let row_groups = facts.iter().flat_map(|facts| {
+        let mut next = 0;
+        facts.files.iter().map(move |file| {
+            let start = next;
+            next += file.row_groups;
+            facts.row_groups[start..next].to_vec()
+        })
+    });
+    listed
+        .into_iter()
+        .zip(row_groups)
+        .zip(partition_values)
+        .map(|((listed, row_groups), values)| DatasetFile::new(listed.object_meta, values, row_groups))
+        .collect()
+}
+
+/// The layouts of text and binary that the session wants Parquet read as.
+fn with_session_types(schema: Schema, parquet: &ParquetOptions) -> Schema {
+    let schema = match parquet.binary_as_string {
+        true => transform_binary_to_string(&schema),
+        false => schema,
+    };
+    match parquet.schema_force_view_types {
+        true => transform_schema_to_view(&schema),
+        false => schema,
+    }
+}
+
+/// Whether each row group of the dataset that has rows comes before the next one in the order `sorting`.
+fn row_groups_follow(
+    bounds: &BatchBounds,
+    table: &TableSchema,
+    sorting: &[SortExpr],
+) -> DataFusionResult<bool> {
+    let Some(first) = sorting.first() else { return Ok(true) };
+    let Expr::Column(column) = &first.expr else { return Ok(false) };
+    let Ok(index) = table.table_schema().index_of(&column.name) else { return Ok(false) };
+    let with_rows: Vec<usize> = (0..bounds.len()).filter(|&i| bounds.rows.value(i) > 0).collect();
+    bounds.follow(index, &with_rows, !first.asc, sorting.len() > 1)
+}
+
+fn in_table_order(sorting: &[SortedBy], file: &Schema, table: &Schema) -> Vec<SortExpr> {
+    sorting
+        .iter()
+        .map_while(|sorted| {
+            let (name, descending) = (&sorted.column, sorted.descending);
+            let (found, wanted) = (file.field_with_name(name).ok()?, table.field_with_name(name).ok()?);
+            let is_kept = found.data_type() == wanted.data_type()
+                || bounds::keeps_order(found.data_type(), wanted.data_type());
+            let is_trusted = is_kept && !(wanted.data_type().is_floating() && descending);
+            let expr = Expr::Column(Column::from_name(name));
+            is_trusted.then(|| SortExpr::new(expr, !descending, sorted.nulls_first))
+        })
+        .collect()
+}

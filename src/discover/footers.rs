@@ -1,0 +1,171 @@
+//! Reads the footers of many files, several at a time, and keeps what they say.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::TimeUnit;
+use datafusion::catalog::Session;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::config::ParquetOptions;
+use datafusion::datasource::physical_plan::parquet::Int96Coercer;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::object_store::{ObjectMeta, ObjectStore};
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::basic::Type;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use super::facts::{FILES_PER_RUN, FileFacts, first_page_offset_of};
+use super::footer::{self, fetch_footer};
+use crate::error::OdpError;
+
+/// What the footers of `files` say, in order of the files; reads several at a time, on all threads.
+pub(super) async fn read_footers(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: Vec<ObjectMeta>,
+) -> Result<Vec<FileFacts>, OdpError> {
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let int96 = Int96Setting::of(&state.config_options().execution.parquet);
+    let concurrency = state.config_options().execution.meta_fetch_concurrency.get();
+    let mut facts = futures::stream::iter(files)
+        .map(|object_meta| {
+            let (store, cache, int96) = (Arc::clone(store), Arc::clone(&cache), int96.clone());
+            async move {
+                let path = object_meta.location.to_string();
+                // A task of its own: footers are decoded in parallel, and a panic of the decoder stays in it.
+                SpawnedTask::spawn(async move { read_footer(&*store, object_meta, &cache, int96).await })
+                    .join()
+                    .await
+                    .unwrap_or_else(|error| {
+                        Err(OdpError::InvalidData { location: path, source: error.into() })
+                    })
+            }
+        })
+        .buffered(concurrency);
+    let mut runs = Runs::default();
+    while let Some(facts) = facts.try_next().await? {
+        runs.push(facts)?;
+    }
+    runs.finish()
+}
+
+/// Puts facts of single files together, so that what is kept of 100,000 files is a few hundred lists.
+#[derive(Default)]
+pub(super) struct Runs {
+    done: Vec<FileFacts>,
+    pending: Vec<FileFacts>,
+}
+
+impl Runs {
+    pub(super) fn push(&mut self, facts: FileFacts) -> Result<(), OdpError> {
+        let pending: usize = self.pending.iter().map(|run| run.files.len()).sum();
+        let fits = pending + facts.files.len() <= FILES_PER_RUN
+            && self.pending.last().is_none_or(|before| before.is_like(&facts));
+        if !fits {
+            self.flush()?;
+        }
+        self.pending.push(facts);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), OdpError> {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.done.extend(match pending.len() {
+            1 => pending.pop(),
+            _ => FileFacts::concat(pending)?,
+        });
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<FileFacts>, OdpError> {
+        self.flush()?;
+        Ok(self.done)
+    }
+}
+
+async fn read_footer(
+    store: &dyn ObjectStore,
+    object_meta: ObjectMeta,
+    cache: &Arc<FileMetadataCache>,
+    int96: Option<Int96Setting>,
+) -> Result<FileFacts, OdpError> {
+    let footer = fetch_footer(store, &object_meta, cache, PageIndexPolicy::Skip).await?;
+    let footer = footer::trusted(&object_meta, cache, footer, false)?;
+    facts_of(object_meta, &footer, int96)
+}
+
+/// What `footer`, already without what must not be trusted, says of a file.
+pub(super) fn facts_of(
+    object_meta: ObjectMeta,
+    footer: &ParquetMetaData,
+    int96: Option<Int96Setting>,
+) -> Result<FileFacts, OdpError> {
+    let invalid =
+        |source: BoxError| OdpError::InvalidData { location: object_meta.location.to_string(), source };
+    check_row_groups(footer, object_meta.size).map_err(invalid)?;
+    let file = footer.file_metadata();
+    let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
+        .map_err(|error| invalid(error.into()))?;
+    let has_int96 = file.schema_descr().columns().iter().any(|c| c.physical_type() == Type::INT96);
+    let int96 = int96.filter(|_| has_int96);
+    let coerced = int96.as_ref().and_then(|setting| {
+        let Int96Setting { unit, zone, .. } = setting;
+        Int96Coercer::new(file.schema_descr(), &schema, unit).with_timezone(zone.clone()).coerce()
+    });
+    let schema = coerced.unwrap_or(schema);
+    let int96 = has_int96.then(|| int96.map_or_else(|| Arc::from(""), |setting| setting.text));
+    Ok(FileFacts::of_footer(object_meta, footer, schema, int96))
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether row counts and byte ranges can be true for a file of `file_size` bytes.
+fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxError> {
+    for (index, group) in footer.row_groups().iter().enumerate() {
+        if group.num_rows() < 0 {
+            return Err(format!("row group {index} has {} rows", group.num_rows()).into());
+        }
+        for column in group.columns() {
+            let (start, length) = (first_page_offset_of(column), column.compressed_size());
+            let end =
+                u64::try_from(start).ok().zip(u64::try_from(length).ok()).map(|(a, b)| a.saturating_add(b));
+            if end.is_none_or(|end| end > file_size) {
+                return Err(format!(
+                    "row group {index}, column {}: {length} bytes at {start} do not lie in a file of {file_size} bytes",
+                    column.column_path()
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The unit and time zone that the session reads INT96 timestamps in.
+#[derive(Debug, Clone)]
+pub(super) struct Int96Setting {
+    unit: TimeUnit,
+    zone: Option<Arc<str>>,
+    /// The two as text.
+    text: Arc<str>,
+}
+
+impl Int96Setting {
+    /// `None` if the session says nothing.
+    pub(super) fn of(parquet: &ParquetOptions) -> Option<Self> {
+        let unit = match parquet.coerce_int96.as_deref()?.to_ascii_lowercase().as_str() {
+            "s" => TimeUnit::Second,
+            "ms" => TimeUnit::Millisecond,
+            "us" => TimeUnit::Microsecond,
+            _ => TimeUnit::Nanosecond,
+        };
+        let zone: Option<Arc<str>> = parquet.coerce_int96_tz.as_deref().map(Arc::from);
+        let text = format!("{unit:?} {}", zone.as_deref().unwrap_or_default());
+        Some(Self { unit, zone, text: text.into() })
+    }
+
+    /// The setting as facts name it; empty without one.
+    pub(super) fn text(setting: Option<&Self>) -> &str {
+        setting.map_or("", |setting| &setting.text)
+    }
+}

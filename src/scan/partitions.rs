@@ -1,0 +1,94 @@
+//! How the kept batches of a scan lie in its partitions.
+
+use std::ops::Range;
+
+use datafusion::datasource::physical_plan::FileGroup;
+
+use super::source::BatchRun;
+use crate::dataset::DatasetSnapshot;
+
+/// With more batches than this, neighbours share a partition from the start: each partition costs some kilobytes of
+/// statistics and a task, in every query.
+const MOST_SINGLE: usize = 4096;
+
+/// Partitions of a scan of more batches than [`MOST_SINGLE`].
+const MERGED: usize = 1024;
+
+/// Files of a scan that statistics are attached to, at most; without them TopK opens files in order of their paths, not
+/// the most promising first.
+const MOST_DESCRIBED: usize = 4096;
+
+/// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`.
+pub(super) fn planned_groups(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    partition_limit: Option<usize>,
+) -> Vec<FileGroup> {
+    let is_many = kept.len() > MOST_SINGLE;
+    if let Some(limit) = partition_limit.map(|limit| limit.max(MERGED)).filter(|limit| kept.len() > *limit)
+        && is_many
+    {
+        return merged_groups(snapshot, kept, limit);
+    }
+    let group = |&i: &usize| {
+        let file = snapshot.partitioned_file(i..i + 1, !is_many).with_extension(BatchRun(i..i + 1));
+        match is_many {
+            true => FileGroup::new(vec![file]),
+            false => FileGroup::new(vec![file]).with_statistics(snapshot.range_statistics(i..i + 1)),
+        }
+    };
+    kept.iter().map(group).collect()
+}
+
+/// The kept batches in at most `limit` groups of contiguous runs with about the same rows.
+pub(super) fn merged_groups(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize) -> Vec<FileGroup> {
+    let runs = runs_by_file(snapshot, kept);
+    let is_described = runs.len() <= MOST_DESCRIBED;
+    balanced(snapshot, kept, limit)
+        .into_iter()
+        .map(|group| file_group(snapshot, &kept[group], is_described))
+        .collect()
+}
+
+/// The positions in `kept` cut into at most `limit` ranges with about the same rows.
+fn balanced(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize) -> Vec<Range<usize>> {
+    let rows = |i: usize| snapshot.batches()[kept[i]].rows;
+    let total: u64 = (0..kept.len()).map(rows).sum();
+    let mut groups = Vec::with_capacity(limit);
+    let (mut start, mut before) = (0, 0u64);
+    for i in 0..kept.len() {
+        before += rows(i);
+        let left = limit - groups.len();
+        let reached = u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
+        // Close a group when its share is full, or when each batch left must have a group of its own.
+        if i + 1 == kept.len() || (left > 1 && reached) {
+            groups.push(start..i + 1);
+            start = i + 1;
+        }
+    }
+    groups
+}
+
+/// `batches` as runs of neighbours in one file.
+fn runs_by_file(snapshot: &DatasetSnapshot, batches: &[usize]) -> Vec<Range<usize>> {
+    let file = |batch: usize| snapshot.batches()[batch].file_index;
+    let continues = |a: &usize, b: &usize| *b == a + 1 && file(*a) == file(*b);
+    batches.chunk_by(continues).filter_map(|run| Some(*run.first()?..run.last()? + 1)).collect()
+}
+
+/// One group that reads `batches`, adjacent ones of a file through one reader.
+fn file_group(snapshot: &DatasetSnapshot, batches: &[usize], is_described: bool) -> FileGroup {
+    let files = runs_by_file(snapshot, batches)
+        .into_iter()
+        .map(|run| snapshot.partitioned_file(run.clone(), is_described).with_extension(BatchRun(run)))
+        .collect();
+    let is_contiguous = batches.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let statistics = match (batches.first(), batches.last()) {
+        (Some(&first), Some(&last)) if is_contiguous => Some(snapshot.range_statistics(first..last + 1)),
+        _ => snapshot.statistics_at(batches).ok().map(std::sync::Arc::new),
+    };
+    match statistics {
+        Some(statistics) => FileGroup::new(files).with_statistics(statistics),
+        None => FileGroup::new(files),
+    }
+}

@@ -1,0 +1,205 @@
+//! `odp_analyze('t')`: learns what no footer tells, and writes the dataset's snapshot file.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{RecordBatch, StringArray, UInt64Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Column, Result, TableReference, internal_err, plan_datafusion_err, plan_err};
+use datafusion::datasource::TableType;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::scalar::ScalarValue;
+
+use super::provider::OdpTableProvider;
+use crate::options::{OdpOptions, OnInvalidGeometry};
+
+/// `odp_analyze('t' [, 'column', …])`: one row per snapshot file that was written.
+///
+/// Before it writes, it reads the geometry columns of which no footer tells the extents, WKB and WKT without boxes; the
+/// columns named, too, which nothing else says are geometries.
+#[derive(Debug, Default)]
+pub(crate) struct AnalyzeFunction;
+
+impl TableFunctionImpl for AnalyzeFunction {
+    fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
+        let texts: Option<Vec<String>> = args
+            .exprs()
+            .iter()
+            .map(|arg| match arg {
+                Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+                _ => None,
+            })
+            .collect();
+        match texts.as_deref() {
+            Some([table, columns @ ..]) => Ok(Arc::new(AnalyzeTable {
+                table: TableReference::parse_str(table),
+                columns: columns.to_vec(),
+            })),
+            _ => plan_err!(
+                "odp_analyze takes the name of a table and maybe names of geometry columns, as text: odp_analyze('t')"
+            ),
+        }
+    }
+}
+
+struct AnalyzeTable {
+    table: TableReference,
+    columns: Vec<String>,
+}
+
+impl Debug for AnalyzeTable {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnalyzeTable").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let number = |name| Field::new(name, DataType::UInt64, false);
+    Arc::new(Schema::new(vec![
+        Field::new("snapshot_file", DataType::Utf8, false),
+        number("bytes"),
+        number("files"),
+        number("row_groups"),
+        number("rows"),
+        Field::new("learnt_columns", DataType::Utf8, true),
+    ]))
+});
+
+#[async_trait]
+impl TableProvider for AnalyzeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&SCHEMA)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    /// Nothing happens before the plan is executed: `EXPLAIN` writes no file.
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(session) = state.as_any().downcast_ref::<SessionState>() else {
+            return internal_err!("odp_analyze needs a SessionState");
+        };
+        let defaults = &state.config_options().catalog;
+        let name = self.table.clone().resolve(&defaults.default_catalog, &defaults.default_schema);
+        let catalog = state.catalog_list().catalog(&name.catalog);
+        let provider = match catalog.and_then(|catalog| catalog.schema(&name.schema)) {
+            Some(schema) => schema.table(&name.table).await?,
+            None => None,
+        };
+        let provider = provider.ok_or_else(|| plan_datafusion_err!("table {} does not exist", self.table))?;
+        if provider.downcast_ref::<OdpTableProvider>().is_none() {
+            return plan_err!("table {} is not stored as ODP", self.table);
+        }
+        for column in &self.columns {
+            if provider.schema().field_with_name(column).is_err() {
+                return plan_err!("table {} has no column {column:?}", self.table);
+            }
+        }
+        let analysis = Analysis { session: session.clone(), provider, columns: self.columns.clone() };
+        let plan = StreamingTableExec::try_new(
+            self.schema(),
+            vec![Arc::new(analysis)],
+            projection,
+            std::iter::empty(),
+            false,
+            None,
+        )?;
+        Ok(Arc::new(plan))
+    }
+}
+
+/// One run of `odp_analyze`.
+#[derive(Clone)]
+struct Analysis {
+    session: SessionState,
+    provider: Arc<dyn TableProvider>,
+    /// Columns to learn besides those that are known to hold geometries.
+    columns: Vec<String>,
+}
+
+impl Debug for Analysis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Analysis").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Analysis {
+    fn schema(&self) -> &SchemaRef {
+        &SCHEMA
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let analysis = self.clone();
+        let rows = futures::stream::once(async move { analysis.run().await });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&SCHEMA), rows))
+    }
+}
+
+impl Analysis {
+    async fn run(&self) -> Result<RecordBatch> {
+        let Some(table) = self.provider.downcast_ref::<OdpTableProvider>() else {
+            return internal_err!("odp_analyze of another table");
+        };
+        let learnt = self.learn(table).await?;
+        let ctx = SessionContext::new_with_state(self.session.clone());
+        let written = table.write_snapshot(&ctx).await?;
+        let count = |n: usize| n as u64;
+        let numbers = |values: Vec<u64>| Arc::new(UInt64Array::from(values));
+        let learnt = (!learnt.is_empty()).then(|| learnt.join(", "));
+        Ok(RecordBatch::try_new(
+            Arc::clone(&SCHEMA),
+            vec![
+                Arc::new(written.iter().map(|file| Some(file.path.as_str())).collect::<StringArray>()),
+                numbers(written.iter().map(|file| file.bytes).collect()),
+                numbers(written.iter().map(|file| count(file.files)).collect()),
+                numbers(written.iter().map(|file| count(file.row_groups)).collect()),
+                numbers(written.iter().map(|file| file.rows).collect()),
+                Arc::new(written.iter().map(|_| learnt.as_deref()).collect::<StringArray>()),
+            ],
+        )?)
+    }
+
+    /// Reads the geometry columns whose extents are not known; gives their names.
+    async fn learn(&self, table: &OdpTableProvider) -> Result<Vec<String>> {
+        let unknown = table.snapshot().geometry_columns().iter().filter(|column| {
+            column.is_declared
+                && column.extents.iter().any(Option::is_none)
+                && !self.columns.contains(&column.name)
+        });
+        let mut names: Vec<String> = unknown.map(|column| column.name.clone()).collect();
+        names.extend(self.columns.iter().cloned());
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let mut state = self.session.clone();
+        let mut options = OdpOptions::of(state.config_options());
+        // A malformed row is remembered as such; the error is for those who ask for it.
+        options.on_invalid_geometry = OnInvalidGeometry::NoMatch;
+        options.pruning = true;
+        options.pushdown_filters = true;
+        state.config_mut().options_mut().extensions.insert(options);
+        let ctx = SessionContext::new_with_state(state);
+        for name in &names {
+            let column = Expr::Column(Column::from_name(name));
+            let nowhere = lit(ScalarValue::from("POINT (-179.987654321 -89.987654321)"));
+            let test = ctx.udf("st_intersects")?.call(vec![column, nowhere]);
+            ctx.read_table(Arc::clone(&self.provider))?.filter(test)?.count().await?;
+        }
+        Ok(names)
+    }
+}
