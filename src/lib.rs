@@ -69,6 +69,7 @@
 mod dataset;
 mod discover;
 mod error;
+mod filter;
 mod geo;
 mod options;
 mod register;
@@ -79,7 +80,11 @@ pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup
 pub use error::OdpError;
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
-pub use table::{OdpTableBuilder, OdpTableProvider};
+pub use filter::{FilterValue, FilterVariables};
+pub use table::{
+    BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch, Selection,
+    SelectionBuilder, SelectionFilter,
+};
 
 /// The Rust programs of the README, run as tests.
 #[cfg(doctest)]
