@@ -11,10 +11,12 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
-use crate::table::{AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory};
+use crate::table::{
+    AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory, SelectFunction, TicketsFunction,
+};
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches`, `odp_files` and `odp_analyze`, the optimizer rules for ordered output and for
+/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets` and `odp_analyze`, the optimizer rules for ordered output and for
 /// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
@@ -56,5 +58,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     ctx.register_udtf("odp_batches", Arc::new(BatchesFunction));
     ctx.register_udtf("odp_files", Arc::new(FilesFunction));
     ctx.register_udtf("odp_analyze", Arc::new(AnalyzeFunction));
+    ctx.register_udtf("odp_select", Arc::new(SelectFunction));
+    ctx.register_udtf("odp_tickets", Arc::new(TicketsFunction));
     Ok(())
 }

@@ -9,7 +9,7 @@ mod learnt;
 mod snapshot;
 mod statistics;
 
-pub(crate) use batch::cut_into_batches;
+pub(crate) use batch::{cut_into_batches, cut_range};
 pub use batch::{BatchId, BatchMetadata};
 pub(crate) use coordinates::coordinate_extents;
 pub(crate) use file::is_same_version;

@@ -12,6 +12,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, SortExpr};
 
+use super::FileRange;
 use super::facts::{FileEntry, FileFacts, SortedBy, common_prefix};
 use super::geometry::FilesOfSchema;
 use super::hive::Partitions;
@@ -19,7 +20,7 @@ use super::leaves::nested_numbers;
 use super::listing::ListedFile;
 use super::{bounds, geometry, leaves, schema};
 use crate::dataset::{
-    BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches,
+    BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches, cut_range,
 };
 use crate::error::OdpError;
 use crate::options::BatchUnit;
@@ -37,6 +38,8 @@ pub(super) struct Assembly {
     /// Columns that the user declared.
     pub(super) declared: Option<SchemaRef>,
     pub(super) unit: BatchUnit,
+    /// The only batch that is wanted, of the only file.
+    pub(super) range: Option<FileRange>,
 }
 
 impl Assembly {
@@ -81,7 +84,11 @@ impl Assembly {
             row_groups += file.row_groups;
         }
         let files = dataset_files(self.listed, &self.facts, self.partitions.values);
-        let batches = cut_into_batches(&files, self.unit);
+        let batches = match (&self.range, files.as_slice()) {
+            (None, files) => cut_into_batches(files, self.unit),
+            (Some(range), [file]) => Vec::from_iter(cut_range(file, range.first_row, range.rows)),
+            (Some(_), _) => vec![],
+        };
         let merges_row_groups = batches.iter().any(|batch| batch.row_groups.len() > 1);
         let sorting =
             match merges_row_groups && !row_groups_follow(&row_group_bounds, &table_schema, &sorting)? {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
+use datafusion::common::ScalarValue;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::ObjectStore;
 
@@ -47,6 +48,16 @@ pub(crate) struct Request {
     pub(crate) partitions: Option<Vec<DeclaredPartition>>,
     /// Columns that the user declared, without partition columns.
     pub(crate) schema: Option<SchemaRef>,
+    /// The location is one file, and this is all that is wanted of it.
+    pub(crate) range: Option<FileRange>,
+}
+
+/// Some rows of a file, and the values of its partition columns, as another snapshot had them.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRange {
+    pub(crate) first_row: u64,
+    pub(crate) rows: u64,
+    pub(crate) partitions: Vec<(String, ScalarValue)>,
 }
 
 /// Where a dataset lies.
@@ -115,7 +126,7 @@ pub(crate) async fn open_snapshot(
     }
     let partitions = match request.options.hive_partitions || request.partitions.is_some() {
         true => hive::read_partitions(&listed, request.partitions.as_deref())?,
-        false => hive::Partitions { columns: vec![], values: vec![vec![]; listed.len()] },
+        false => hive::Partitions::given(request.range.as_ref(), listed.len()),
     };
     let snapshot = Assembly {
         location: place.display(),
@@ -125,6 +136,7 @@ pub(crate) async fn open_snapshot(
         partitions,
         declared: request.schema,
         unit: request.options.batch_unit,
+        range: request.range,
     }
     .snapshot(&state.config_options().execution.parquet)?;
     snapshot_files.iter().for_each(|file| file.teach(&snapshot));
