@@ -41,7 +41,7 @@ use datafusion::object_store::{
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use datafusion::prelude::SessionContext;
-use datafusion_odp::OdpTableProvider;
+use datafusion_odp::{OdpTableProvider, SelectionFilter};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use tokio::runtime::Runtime;
@@ -302,6 +302,29 @@ async fn measure(files: usize) -> Result<()> {
     println!("  snapshot  {by_snapshot:>10.1?}  resident {} MB, before {before} MB", resident());
     let first = i64::try_from(batches)? * ROWS / 2;
     let filter = format!("id >= {first} AND id < {}", first + 10 * ROWS);
+    for (name, filter) in
+        [("ids", format!("id >= {first} and id < {}", first + 10 * ROWS)), ("area", "st_within".to_owned())]
+    {
+        let filter = match name {
+            "ids" => SelectionFilter::from(filter),
+            _ => SelectionFilter::sql(
+                "st_within(st_point(longitude, latitude), 'POLYGON((0.9 -81, 1.7 -81, 1.7 81, 0.9 81, 0.9 -81))')",
+            ),
+        };
+        let (count, selection) = timed!(5, table.select(filter.clone()).plan(&ctx).await?);
+        let position = selection.batch_count() / 2;
+        println!("  count     {count:>10.1?}  {name}: {} batches kept", selection.batch_count());
+        let start = Instant::now();
+        let stream = selection.batch(position).await?;
+        println!("  batch(i)  {:>10.1?}  planned", start.elapsed());
+        drop(stream);
+        let start = Instant::now();
+        let text = selection.ticket(position)?.to_string();
+        println!("  ticket    {:>10.1?}  {} bytes", start.elapsed(), text.len());
+    }
+    let (all, selection) = timed!(3, table.select_all().plan(&ctx).await?);
+    println!("  count     {all:>10.1?}  everything: {} batches", selection.batch_count());
+    drop(selection);
     ctx.register_table("t", Arc::new(table))?;
     let sql = format!("SELECT station, avg(depth_m) FROM t WHERE {filter} GROUP BY station");
     let (plan, _) = timed!(5, ctx.sql(&sql).await?.create_physical_plan().await?);

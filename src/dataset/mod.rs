@@ -9,8 +9,8 @@ mod learnt;
 mod snapshot;
 mod statistics;
 
-pub(crate) use batch::{cut_into_batches, cut_range};
 pub use batch::{BatchId, BatchMetadata};
+pub(crate) use batch::{cut_into_batches, cut_range};
 pub(crate) use coordinates::coordinate_extents;
 pub(crate) use file::is_same_version;
 pub use file::{DatasetFile, RowGroup};

@@ -20,7 +20,8 @@ use super::leaves::nested_numbers;
 use super::listing::ListedFile;
 use super::{bounds, geometry, leaves, schema};
 use crate::dataset::{
-    BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches, cut_range,
+    BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches,
+    cut_range,
 };
 use crate::error::OdpError;
 use crate::options::BatchUnit;

@@ -1,6 +1,5 @@
 //! What users hold: the table provider, its factory for SQL, selections, tickets, table functions.
 
-mod analyze;
 mod factory;
 mod functions;
 mod map_batches;
@@ -14,9 +13,10 @@ mod selection_filter;
 mod ticket;
 mod time_column;
 
-pub(crate) use analyze::AnalyzeFunction;
 pub(crate) use factory::OdpTableFactory;
-pub(crate) use functions::{BatchesFunction, FilesFunction, SelectFunction, TicketsFunction};
+pub(crate) use functions::{
+    AnalyzeFunction, BatchesFunction, FilesFunction, SelectFunction, TicketsFunction,
+};
 pub use provider::{OdpTableBuilder, OdpTableProvider};
 pub use selected_batch::{KeptReason, RowBounds, SelectedBatch};
 pub use selection::{BatchStream, Selection};

@@ -1,8 +1,9 @@
 //! Table functions over a dataset's metadata, and over the rows that a filter selects.
 //!
 //! `odp_batches('t')` and `odp_files('t')`; with a filter in the ODP language `odp_batches('t', 'filter', 'variables')`,
-//! `odp_select` and `odp_tickets`.
+//! `odp_select` and `odp_tickets`; `odp_analyze`, which writes the snapshot file.
 
+mod analyze;
 mod batches;
 mod files;
 mod select;
@@ -20,6 +21,7 @@ use super::provider::OdpTableProvider;
 use crate::dataset::DatasetSnapshot;
 use crate::filter::{FilterVariables, lower_filter};
 
+pub(crate) use analyze::AnalyzeFunction;
 pub(crate) use batches::BatchesFunction;
 pub(super) use batches::extents;
 pub(crate) use files::FilesFunction;
@@ -56,14 +58,14 @@ impl FilterArgs {
             other => plan_err!("{function} takes {what} as constant text, not {other}"),
         };
         match args {
-            [filter] => {
-                Ok(Self { text: text(filter, "a filter")?, variables: FilterVariables::default() })
-            }
+            [filter] => Ok(Self { text: text(filter, "a filter")?, variables: FilterVariables::default() }),
             [filter, variables] => Ok(Self {
                 text: text(filter, "a filter")?,
                 variables: FilterVariables::from_json(&text(variables, "variables")?)?,
             }),
-            _ => plan_err!("{function} takes a table, a filter and its variables: {function}('t', 'depth > $d', '{{\"d\": 5}}')"),
+            _ => plan_err!(
+                "{function} takes a table, a filter and its variables: {function}('t', 'depth > $d', '{{\"d\": 5}}')"
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Column, Result, TableReference, internal_err, plan_datafusion_err, plan_err};
+use datafusion::common::{Column, Result, TableReference, internal_err, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SessionContext;
@@ -18,8 +18,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
 
-use super::provider::OdpTableProvider;
+use super::{as_odp, find_table, table_name};
 use crate::options::{OdpOptions, OnInvalidGeometry};
+use crate::table::OdpTableProvider;
 
 /// `odp_analyze('t' [, 'column', …])`: one row per snapshot file that was written.
 ///
@@ -30,22 +31,17 @@ pub(crate) struct AnalyzeFunction;
 
 impl TableFunctionImpl for AnalyzeFunction {
     fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
-        let texts: Option<Vec<String>> = args
-            .exprs()
-            .iter()
-            .map(|arg| match arg {
-                Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
-                _ => None,
-            })
-            .collect();
-        match texts.as_deref() {
-            Some([table, columns @ ..]) => Ok(Arc::new(AnalyzeTable {
-                table: TableReference::parse_str(table),
-                columns: columns.to_vec(),
-            })),
-            _ => plan_err!(
-                "odp_analyze takes the name of a table and maybe names of geometry columns, as text: odp_analyze('t')"
-            ),
+        let usage = "odp_analyze takes the name of a table, and maybe names of geometry columns, as text: \
+                     odp_analyze('t', 'footprint')";
+        let Some((table, columns)) = args.exprs().split_first() else { return plan_err!("{usage}") };
+        let name = |arg: &Expr| match arg {
+            Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+            _ => None,
+        };
+        let table = table_name("odp_analyze", table)?;
+        match columns.iter().map(name).collect() {
+            Some(columns) => Ok(Arc::new(AnalyzeTable { table, columns })),
+            None => plan_err!("{usage}"),
         }
     }
 }
@@ -94,23 +90,15 @@ impl TableProvider for AnalyzeTable {
         let Some(session) = state.as_any().downcast_ref::<SessionState>() else {
             return internal_err!("odp_analyze needs a SessionState");
         };
-        let defaults = &state.config_options().catalog;
-        let name = self.table.clone().resolve(&defaults.default_catalog, &defaults.default_schema);
-        let catalog = state.catalog_list().catalog(&name.catalog);
-        let provider = match catalog.and_then(|catalog| catalog.schema(&name.schema)) {
-            Some(schema) => schema.table(&name.table).await?,
-            None => None,
-        };
-        let provider = provider.ok_or_else(|| plan_datafusion_err!("table {} does not exist", self.table))?;
-        if provider.downcast_ref::<OdpTableProvider>().is_none() {
-            return plan_err!("table {} is not stored as ODP", self.table);
-        }
+        let provider = find_table(state, &self.table).await?;
+        as_odp(&provider, &self.table)?;
         for column in &self.columns {
             if provider.schema().field_with_name(column).is_err() {
                 return plan_err!("table {} has no column {column:?}", self.table);
             }
         }
-        let analysis = Analysis { session: session.clone(), provider, columns: self.columns.clone() };
+        let (table, columns) = (self.table.clone(), self.columns.clone());
+        let analysis = Analysis { session: session.clone(), table, provider, columns };
         let plan = StreamingTableExec::try_new(
             self.schema(),
             vec![Arc::new(analysis)],
@@ -127,6 +115,7 @@ impl TableProvider for AnalyzeTable {
 #[derive(Clone)]
 struct Analysis {
     session: SessionState,
+    table: TableReference,
     provider: Arc<dyn TableProvider>,
     /// Columns to learn besides those that are known to hold geometries.
     columns: Vec<String>,
@@ -152,9 +141,7 @@ impl PartitionStream for Analysis {
 
 impl Analysis {
     async fn run(&self) -> Result<RecordBatch> {
-        let Some(table) = self.provider.downcast_ref::<OdpTableProvider>() else {
-            return internal_err!("odp_analyze of another table");
-        };
+        let table = as_odp(&self.provider, &self.table)?;
         let learnt = self.learn(table).await?;
         let ctx = SessionContext::new_with_state(self.session.clone());
         let written = table.write_snapshot(&ctx).await?;
