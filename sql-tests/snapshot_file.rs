@@ -368,6 +368,29 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
 }
 
 #[tokio::test]
+async fn a_dataset_of_no_files_has_the_columns_of_its_common_metadata() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().to_string_lossy().into_owned();
+    write(&dir.path().join("_common_metadata"), &observations(0, 0, 1)?, 20)?;
+    let ctx = session(2, &[])?;
+    ctx.sql(&format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{path}/'")).await?;
+    for (sql, expected) in [
+        ("SELECT count(*) AS n FROM t", "0"),
+        ("SELECT count(*) AS n, max(depth) FROM t WHERE depth > 4", "0"),
+        ("SELECT count(*) AS n FROM odp_batches('t')", "0"),
+        ("SELECT count(*) AS n FROM (SELECT * FROM t ORDER BY id LIMIT 5)", "0"),
+    ] {
+        let (rows, _) = run(&ctx, sql).await?;
+        assert!(pretty_format_batches(&rows)?.to_string().contains(expected), "{sql}");
+    }
+    // Other files may be what was meant: not silently an empty table.
+    fs::write(dir.path().join("data.csv"), "a,b")?;
+    let error = OdpTableProvider::open(&ctx, path).await.expect_err("no Parquet files");
+    assert!(matches!(error, OdpError::EmptyDataset { .. }), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn learnt_extents_are_kept() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().to_string_lossy().into_owned();

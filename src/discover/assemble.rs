@@ -123,7 +123,8 @@ impl Assembly {
         // One file stands for all of its list.
         let schemas = || {
             let first = |facts: &FileFacts| facts.files.first().map(|file| file.object_meta.location.clone());
-            self.facts.iter().filter_map(move |facts| Some((first(facts)?, facts.schema.as_ref())))
+            // Facts of no files are of a file that only has a schema.
+            self.facts.iter().map(move |facts| (first(facts).unwrap_or_default(), facts.schema.as_ref()))
         };
         let paths: Vec<_> = schemas().collect();
         let named = || paths.iter().map(|(path, schema)| (path.as_ref(), *schema));

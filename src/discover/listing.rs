@@ -17,6 +17,9 @@ use crate::error::OdpError;
 /// Name of the file that PyArrow, Dask and Spark gather footers in.
 const METADATA_NAME: &str = "_metadata";
 
+/// Name of the file that PyArrow, Dask and Spark write the schema to.
+const COMMON_METADATA_NAME: &str = "_common_metadata";
+
 /// A dataset's location, parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Location {
@@ -40,6 +43,8 @@ pub(crate) struct Listing {
     pub(crate) snapshot: Option<ObjectMeta>,
     /// The `_metadata` that other writers leave, with all footers in it.
     pub(crate) metadata: Option<ObjectMeta>,
+    /// The `_common_metadata` that other writers leave, a footer of no rows; looked for where there are no files.
+    pub(crate) common_metadata: Option<ObjectMeta>,
 }
 
 impl ListedFile {
@@ -125,8 +130,14 @@ impl Location {
             found.iter().find(|meta| meta.location == path && meta.size > 0).cloned()
         };
         let (snapshot, metadata) = (named(SNAPSHOT_NAME), named(METADATA_NAME));
+        let common_metadata = named(COMMON_METADATA_NAME);
+        // Something else there may be what was meant, under another name.
+        let has_others = found.iter().any(|meta| !meta.location.filename().is_some_and(is_hidden));
         let mut files: Vec<ListedFile> =
             found.into_iter().filter_map(|meta| self.accept(meta, extensions)).collect();
+        if files.is_empty() && common_metadata.is_some() && !has_others {
+            return Ok(Listing { common_metadata, ..Listing::default() });
+        }
         if files.is_empty() {
             return Err(self.empty(match total {
                 0 => "there is nothing there".into(),
@@ -138,7 +149,7 @@ impl Location {
         }
         files.sort_by(|a, b| natural_order::compare(a.path(), b.path()));
         files.dedup_by(|a, b| a.path() == b.path());
-        Ok(Listing { files, snapshot, metadata })
+        Ok(Listing { files, snapshot, metadata, common_metadata: None })
     }
 
     fn accept(&self, object_meta: ObjectMeta, extensions: &[String]) -> Option<ListedFile> {
@@ -148,8 +159,6 @@ impl Location {
         let lower = name.to_ascii_lowercase();
         let is_named = self.url.get_glob().is_some()
             || extensions.iter().any(|extension| lower.ends_with(&extension.to_ascii_lowercase()));
-        let is_hidden =
-            |segment: &str| segment.starts_with('.') || (segment.starts_with('_') && !segment.contains('='));
         let accepted = object_meta.size > 0
             && is_named
             && !is_hidden(&name)
@@ -161,6 +170,11 @@ impl Location {
     fn empty(&self, reason: String) -> OdpError {
         OdpError::EmptyDataset { location: self.display(), reason }
     }
+}
+
+/// Whether a file or directory of this name is none of a dataset's.
+fn is_hidden(segment: &str) -> bool {
+    segment.starts_with('.') || (segment.starts_with('_') && !segment.contains('='))
 }
 
 /// `url` without user, password, query and fragment.

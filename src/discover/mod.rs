@@ -121,6 +121,11 @@ pub(crate) async fn open_snapshot(
         let unknown = unknown.into_iter().map(|file| file.object_meta.clone()).collect();
         let read = read_footers(state, &place.store, unknown).await?;
         facts.extend(known.merge(&listing.files, read)?);
+        if let Some(common) = listing.common_metadata.filter(|_| request.options.metadata_files) {
+            // The columns of a dataset without files.
+            let footer = read_footers(state, &place.store, vec![common]).await?;
+            facts.extend(footer.iter().map(|facts| facts.slice(&(0..0))));
+        }
         listed.extend(listing.files);
         snapshot_files.push(snapshot_file);
     }
