@@ -1,6 +1,7 @@
 //! Rust tests that use only the public API, in one binary: linking DataFusion costs more than the tests.
 
 mod cli;
+mod counting_store;
 mod equivalence;
 mod fixtures;
 mod geometry_metadata;
@@ -8,6 +9,7 @@ mod layering;
 mod planner;
 mod pruning_layouts;
 mod scan;
+mod selection;
 mod shapes;
 mod spatial_equivalence;
 mod spatial_functions;
