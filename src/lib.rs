@@ -69,7 +69,6 @@
 mod dataset;
 mod discover;
 mod error;
-mod filter;
 mod geo;
 mod options;
 mod register;
@@ -80,7 +79,6 @@ pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup
 pub use error::OdpError;
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
-pub use filter::{FilterValue, FilterVariables};
 pub use table::{
     BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch, Selection,
     SelectionBuilder, SelectionFilter,
