@@ -23,6 +23,16 @@ pub enum OdpError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// The text of an ODP filter, or one of its variables, cannot be used.
+    #[error("filter: {reason}{diagram}")]
+    Filter {
+        /// What was found and what was expected.
+        reason: String,
+        /// Byte range of the filter's text at fault; empty where something is missing. `None` for variables.
+        span: Option<Range<usize>>,
+        /// Line, column and a picture of the place; empty without one.
+        diagram: String,
+    },
     /// An option has a key or a value that is not known.
     #[error("invalid option {key} = {value:?}: expected {expected}")]
     InvalidOption {
@@ -111,7 +121,7 @@ fn excerpt(text: &str, span: &Range<usize>) -> String {
 impl From<OdpError> for DataFusionError {
     fn from(error: OdpError) -> Self {
         match error {
-            OdpError::InvalidFilter { .. } => plan_datafusion_err!("{error}"),
+            OdpError::InvalidFilter { .. } | OdpError::Filter { .. } => plan_datafusion_err!("{error}"),
             OdpError::InvalidOption { .. } => Self::Configuration(error.to_string()),
             OdpError::Unsupported { what } => Self::NotImplemented(what),
             OdpError::DataFusion(inner) => inner,

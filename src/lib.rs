@@ -53,6 +53,7 @@
 //! | `options` | every setting, with its unit and default: [`OdpOptions`], [`TableOptions`] |
 //! | `geo` | WKT and WKB, prepared areas, the spatial functions, what a scan can prune by |
 //! | `dataset` | [`DatasetSnapshot`]: files, batches, statistics; no I/O |
+//! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
 //! | `discover` | from locations to a snapshot: listing, footers, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
 //! | `table` | [`OdpTableProvider`], its factory for SQL, `odp_batches` and `odp_files` |
@@ -69,6 +70,7 @@
 mod dataset;
 mod discover;
 mod error;
+mod filter;
 mod geo;
 mod options;
 mod register;
@@ -77,6 +79,7 @@ mod table;
 
 pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
 pub use error::OdpError;
+pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables};
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
 pub use table::{

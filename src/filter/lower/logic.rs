@@ -1,0 +1,157 @@
+//! `and` and `or` of many operands: as balanced trees, and equal comparisons of one column as a list.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use datafusion::scalar::ScalarValue;
+
+use crate::filter::language::FilterError;
+use crate::filter::language::ast::{BinaryOperator, NodeId};
+use crate::filter::lower::{Lowering, Operand};
+
+/// Longer lists than this DataFusion does not prune by; their bounds it does.
+const LONGEST_PRUNING_LIST: usize = 20;
+
+/// Operands of one logic operator, in order.
+#[derive(Debug)]
+pub(super) struct Chain {
+    operator: BinaryOperator,
+    parts: Vec<Expr>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn logic(
+        &mut self,
+        operator: BinaryOperator,
+        left: NodeId,
+        right: NodeId,
+    ) -> Result<Operand, FilterError> {
+        let mut parts = self.parts(operator, left)?;
+        parts.append(&mut self.parts(operator, right)?);
+        Ok(Operand::Chain(Chain { operator, parts }))
+    }
+
+    fn parts(&mut self, operator: BinaryOperator, side: NodeId) -> Result<Vec<Expr>, FilterError> {
+        if matches!(&self.operands[side], Some(Operand::Chain(chain)) if chain.operator == operator)
+            && let Operand::Chain(chain) = self.take(side)?
+        {
+            return Ok(chain.parts);
+        }
+        Ok(vec![self.boolean(side, &format!("`{}`", operator.symbol()))?])
+    }
+}
+
+impl Chain {
+    /// One expression, of a depth that grows with the logarithm of the number of operands.
+    pub(super) fn into_expr(self) -> Expr {
+        let operator = if self.operator == BinaryOperator::And { Operator::And } else { Operator::Or };
+        balanced(operator, fold_lists(operator, self.parts))
+    }
+}
+
+fn balanced(operator: Operator, mut parts: Vec<Expr>) -> Expr {
+    while parts.len() > 1 {
+        let mut rest = parts.into_iter();
+        let mut joined = Vec::with_capacity(rest.len().div_ceil(2));
+        while let Some(left) = rest.next() {
+            joined.push(match rest.next() {
+                Some(right) => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))),
+                None => left,
+            });
+        }
+        parts = joined;
+    }
+    // Of no operands it is true or false; a chain has two at least.
+    parts.pop().unwrap_or_else(|| lit(operator == Operator::And))
+}
+
+/// Values that one expression is compared with.
+struct List {
+    values: Vec<Expr>,
+    seen: HashSet<ScalarValue>,
+    /// Where the first of them stood.
+    place: usize,
+}
+
+/// Makes `x IN (…)` of `x == a or x == b`, and `x NOT IN (…)` of `x != a and x != b`.
+fn fold_lists(operator: Operator, parts: Vec<Expr>) -> Vec<Expr> {
+    let is_negated = operator == Operator::And;
+    let mut lists: HashMap<Expr, List> = HashMap::new();
+    let mut kept: Vec<Option<Expr>> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (subject, values) = match into_membership(part, is_negated) {
+            Ok(membership) => membership,
+            Err(other) => {
+                kept.push(Some(other));
+                continue;
+            }
+        };
+        let list = lists.entry(subject).or_insert_with(|| {
+            kept.push(None);
+            List { values: vec![], seen: HashSet::new(), place: kept.len() - 1 }
+        });
+        for value in values {
+            if let Expr::Literal(constant, _) = &value
+                && list.seen.insert(constant.clone())
+            {
+                list.values.push(value);
+            }
+        }
+    }
+    for (subject, list) in lists {
+        kept[list.place] = Some(membership(subject, list.values, is_negated));
+    }
+    kept.into_iter().flatten().collect()
+}
+
+/// An expression and the constants that it is, or is not, one of.
+fn into_membership(part: Expr, is_negated: bool) -> Result<(Expr, Vec<Expr>), Expr> {
+    let wanted = if is_negated { Operator::NotEq } else { Operator::Eq };
+    match part {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op == wanted && matches!(*right, Expr::Literal(..)) && !matches!(*left, Expr::Literal(..)) =>
+        {
+            Ok((*left, vec![*right]))
+        }
+        Expr::InList(InList { expr, list, negated })
+            if negated == is_negated && list.iter().all(|value| matches!(value, Expr::Literal(..))) =>
+        {
+            Ok((*expr, list))
+        }
+        other => Err(other),
+    }
+}
+
+/// `subject IN (values)`, or the negation.
+pub(super) fn membership(subject: Expr, mut values: Vec<Expr>, is_negated: bool) -> Expr {
+    if values.len() == 1
+        && let Some(value) = values.pop()
+    {
+        return if is_negated { subject.not_eq(value) } else { subject.eq(value) };
+    }
+    let bounds = bounds(&values).filter(|_| !is_negated && values.len() > LONGEST_PRUNING_LIST);
+    let list = subject.clone().in_list(values, is_negated);
+    match bounds {
+        Some((least, greatest)) => {
+            let range = subject.clone().gt_eq(lit(least)).and(subject.lt_eq(lit(greatest)));
+            range.and(list)
+        }
+        None => list,
+    }
+}
+
+/// The least and the greatest of some constants, if they can be ordered.
+fn bounds(values: &[Expr]) -> Option<(ScalarValue, ScalarValue)> {
+    let mut bounds: Option<(&ScalarValue, &ScalarValue)> = None;
+    for value in values {
+        let Expr::Literal(value, _) = value else { return None };
+        let (least, greatest) = bounds.unwrap_or((value, value));
+        bounds = Some((
+            if value.partial_cmp(least)?.is_lt() { value } else { least },
+            if value.partial_cmp(greatest)?.is_gt() { value } else { greatest },
+        ));
+    }
+    bounds.map(|(least, greatest)| (least.clone(), greatest.clone()))
+}
