@@ -16,3 +16,4 @@ mod spatial_functions;
 mod spatial_metamorphic;
 mod spatial_traps;
 mod spatial_work;
+mod tickets;
