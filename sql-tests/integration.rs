@@ -1,6 +1,7 @@
 //! Rust tests that use only the public API, in one binary: linking DataFusion costs more than the tests.
 
 mod cli;
+mod counting_store;
 mod equivalence;
 mod fixtures;
 mod geometry_metadata;
@@ -9,6 +10,7 @@ mod object_stores;
 mod planner;
 mod pruning_layouts;
 mod scan;
+mod selection;
 mod shapes;
 mod snapshot_file;
 mod spatial_equivalence;
@@ -16,3 +18,4 @@ mod spatial_functions;
 mod spatial_metamorphic;
 mod spatial_traps;
 mod spatial_work;
+mod tickets;

@@ -100,9 +100,6 @@ impl SelectionBuilder {
             }
             FilterSource::Expr(expr) => (Some(expr.as_ref().clone()), vec![]),
         };
-        for warning in &warnings {
-            log::warn!("{warning}");
-        }
         let filter_columns = filter.iter().flat_map(Expr::column_refs).map(|c| c.name.clone()).collect();
         let filter = match filter {
             Some(filter) => PlannedFilter::try_new(&state, &schema, filter)?,

@@ -71,11 +71,7 @@ impl FilterArgs {
 
     /// The filter as an expression over the table's columns.
     fn lower(&self, snapshot: &DatasetSnapshot) -> Result<Expr> {
-        let lowered = lower_filter(&self.text, &self.variables, &snapshot.schema())?;
-        for warning in &lowered.warnings {
-            log::warn!("{warning}");
-        }
-        Ok(lowered.expr)
+        Ok(lower_filter(&self.text, &self.variables, &snapshot.schema())?.expr)
     }
 
     fn plan(&self, session: &dyn Session, snapshot: &DatasetSnapshot) -> Result<PlannedFilter> {

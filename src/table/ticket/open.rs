@@ -51,6 +51,8 @@ impl BatchTicket {
         odp.planar_geography = self.settings.planar_geography;
         odp.on_invalid_geometry = self.settings.on_invalid_geometry;
         options.extensions.insert(odp);
+        // Functions see the settings that were there when the query began.
+        state.mark_start_execution();
 
         let snapshot = match self.open_file(&state).await {
             Ok(snapshot) => snapshot,
