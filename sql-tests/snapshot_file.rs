@@ -340,6 +340,11 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
     for (i, name) in ["a/0.parquet", "a/1.parquet", "b/2.parquet"].into_iter().enumerate() {
         write(&dir.path().join(name), &observations(i64::try_from(i)? * 100, 100, 1)?, 20)?;
     }
+    for name in ["a/0.parquet", "a/1.parquet", "b/2.parquet"] {
+        // Not in the moment in which the next file is written: that would not be older.
+        let file = fs::File::options().write(true).open(dir.path().join(name))?;
+        file.set_modified(SystemTime::now() - Duration::from_secs(60))?;
+    }
     write_parquet_metadata(dir.path(), &["a/0.parquet", "a/1.parquet", "b/2.parquet"])?;
     assert_same_table(dir.path()).await?;
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir.path())?);
@@ -348,6 +353,7 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
     assert_eq!(table.snapshot().num_batches(), 15);
     assert_eq!(store.take(), ["list ", "get _metadata"]);
     // What is written after it is read, and so is what it does not name.
+    std::thread::sleep(Duration::from_millis(20));
     write(&dir.path().join("a/1.parquet"), &observations(5, 60, 1)?, 20)?;
     write(&dir.path().join("c.parquet"), &observations(7, 20, 1)?, 20)?;
     assert_same_table(dir.path()).await?;

@@ -21,6 +21,9 @@ pub(crate) struct Chunk {
 /// A row group of a dataset: positions of the file and of the row group in it.
 pub(crate) type RowGroupId = (usize, usize);
 
+/// What is known of row groups, in their order.
+pub(crate) type LearntRowGroups = Vec<(RowGroupId, Arc<[Chunk]>)>;
+
 /// Learnt extents by target. Files do not change under a snapshot, so nothing here grows old.
 #[derive(Debug, Default)]
 pub(crate) struct LearntExtents {
@@ -41,7 +44,7 @@ impl LearntExtents {
     }
 
     /// All that is known, target by target, in order of row groups.
-    pub(crate) fn all(&self) -> Vec<(SpatialTarget, Vec<(RowGroupId, Arc<[Chunk]>)>)> {
+    pub(crate) fn all(&self) -> Vec<(SpatialTarget, LearntRowGroups)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let groups = |known: &HashMap<RowGroupId, Arc<[Chunk]>>| {
             let mut groups: Vec<_> = known.iter().map(|(id, chunks)| (*id, Arc::clone(chunks))).collect();
