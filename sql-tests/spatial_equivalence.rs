@@ -689,9 +689,14 @@ async fn compare(seed: u64, cases: usize) -> Result<()> {
         .filter(|at| at.iter().all(|value| value.abs() < 1e6))
         .collect();
     let context = format!("seed {seed}, {layout:?}, shapes {}, span {:?}", data.has_shapes, data.span);
-    let mut tables = vec![];
+    let mut tables: Vec<Arc<OdpTableProvider>> = vec![];
     for case in 0..cases {
         if case % UNTIL_REOPENED == 0 {
+            // Or know what one of those before has learnt.
+            match (random.random_bool(0.6), tables.get(random.random_range(0..UNITS.len()))) {
+                (true, Some(table)) => drop(table.write_snapshot(&sessions[0]).await?),
+                _ => drop(std::fs::remove_file(dir.path().join("_odp_snapshot"))),
+            }
             tables.clear();
             for (i, unit) in UNITS.into_iter().enumerate() {
                 let table = OdpTableProvider::builder(path).with_batch_unit(unit).open(&sessions[0]).await?;
