@@ -69,8 +69,7 @@ pub(crate) fn lower_filter(
     let bound = bind(&ast, variables).map_err(located)?;
     let (expr, mut warnings) = lower::lower(&bound, text, schema).map_err(located)?;
     if let Some(span) = &ast.mixed {
-        let place = FilterError::new(span.clone(), "").diagram(text);
-        let place = place.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+        let place = FilterError::new(span.clone(), "").place(text);
         warnings.insert(
             0,
             format!(
@@ -94,12 +93,12 @@ pub(crate) fn print_filter(text: &str) -> Result<String, OdpError> {
 }
 
 fn in_text(error: FilterError, text: &str) -> OdpError {
-    let diagram = error.diagram(text);
-    OdpError::Filter { reason: error.reason, span: error.span, diagram }
+    let (place, diagram) = (error.place(text), error.diagram(text));
+    OdpError::Filter { reason: error.reason, span: error.span, place, diagram }
 }
 
 fn without_text(reason: String) -> OdpError {
-    OdpError::Filter { reason, span: None, diagram: String::new() }
+    OdpError::Filter { reason, span: None, place: String::new(), diagram: String::new() }
 }
 
 impl FilterVariables {
