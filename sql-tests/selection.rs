@@ -24,7 +24,8 @@ use rand::{Rng, SeedableRng};
 use crate::counting_store::CountingStore;
 use crate::equivalence::predicate;
 use crate::fixtures::{
-    Result, hostile, metric, observations, random_properties, session, shown, write, write_observations, write_with,
+    Result, hostile, metric, observations, random_properties, session, shown, write, write_observations,
+    write_with,
 };
 
 pub(crate) fn text(path: &Path) -> Result<&str> {
@@ -67,7 +68,11 @@ impl RandomDataset {
             let mut fields: Vec<_> = data.schema().fields().iter().cloned().collect();
             let mut columns = data.columns().to_vec();
             if is_partitioned {
-                fields.push(Arc::new(datafusion::arrow::datatypes::Field::new("p", p.data_type().clone(), true)));
+                fields.push(Arc::new(datafusion::arrow::datatypes::Field::new(
+                    "p",
+                    p.data_type().clone(),
+                    true,
+                )));
                 columns.push(p);
             }
             all.push(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?);
@@ -78,7 +83,13 @@ impl RandomDataset {
     }
 
     pub(crate) async fn open(&self, random: &mut StdRng, ctx: &SessionContext) -> Result<OdpTableProvider> {
-        let units = [BatchUnit::RowGroup, BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7), BatchUnit::Rows(40)];
+        let units = [
+            BatchUnit::RowGroup,
+            BatchUnit::RowGroup,
+            BatchUnit::File,
+            BatchUnit::Rows(7),
+            BatchUnit::Rows(40),
+        ];
         let unit = units[random.random_range(0..units.len())];
         Ok(OdpTableProvider::builder(text(self.dir.path())?).with_batch_unit(unit).open(ctx).await?)
     }
@@ -274,9 +285,11 @@ async fn filters_that_cannot_be_decided_row_by_row_are_planning_errors() -> Resu
         let message = planned.err().ok_or(filter)?.to_string();
         assert!(message.contains(expected), "{filter}: {message}");
     }
-    for (columns, expected) in
-        [(vec!["nosuch"], "the columns are id, station"), (vec!["id", "id"], "twice"), (vec![], "at least one")]
-    {
+    for (columns, expected) in [
+        (vec!["nosuch"], "the columns are id, station"),
+        (vec!["id", "id"], "twice"),
+        (vec![], "at least one"),
+    ] {
         let planned = table.select_all().columns(columns).plan(&ctx).await;
         let message = planned.err().ok_or(expected)?.to_string();
         assert!(message.contains(expected), "{message}");
@@ -310,7 +323,11 @@ async fn one_batch_reads_its_own_rows_and_pages_and_nothing_else() -> Result<()>
     let frame = selection.to_dataframe()?.filter(col("station").eq(lit("s3")))?;
     let plan = frame.create_physical_plan().await?;
     assert!(shown(&plan).contains("batches=16 of 16"), "{}", shown(&plan));
-    assert!(shown(&plan).contains("id@0 >= 450") && shown(&plan).contains("station@1 = s3"), "{}", shown(&plan));
+    assert!(
+        shown(&plan).contains("id@0 >= 450") && shown(&plan).contains("station@1 = s3"),
+        "{}",
+        shown(&plan)
+    );
     let more = selection.to_dataframe()?.filter(col("station").eq(lit("t")))?.create_physical_plan().await?;
     assert!(shown(&more).contains("EmptyExec"), "{}", shown(&more));
     assert_eq!(metric(&plan, "bytes_scanned"), 0);
@@ -473,7 +490,9 @@ async fn a_file_that_was_replaced_is_an_error_of_its_batches_alone() -> Result<(
             false => assert!(!rows?.is_empty()),
             true => {
                 let error = rows.err().ok_or("no error")?;
-                let error = error.downcast::<datafusion::common::DataFusionError>().map_err(|_| "not DataFusion's")?;
+                let error = error
+                    .downcast::<datafusion::common::DataFusionError>()
+                    .map_err(|_| "not DataFusion's")?;
                 assert!(is_changed(&error), "{error}");
             }
         }

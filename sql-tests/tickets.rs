@@ -90,7 +90,9 @@ fn open_elsewhere(tickets: &[String]) -> Result<Vec<Opened>> {
             Value::String(_) => Opened::Changed,
             found => match found["error"].as_str() {
                 Some(message) => Opened::Failed(message.to_owned()),
-                None => Opened::Rows(found["schema"].as_str().unwrap_or_default().into(), lines(&found["rows"])),
+                None => {
+                    Opened::Rows(found["schema"].as_str().unwrap_or_default().into(), lines(&found["rows"]))
+                }
             },
         })
         .collect())
@@ -139,7 +141,10 @@ async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
             for (position, ticket) in of_selection.iter().enumerate() {
                 let ticket: BatchTicket = ticket.parse()?;
                 assert_eq!((ticket.position(), ticket.total()), (position, selection.batch_count()));
-                assert_eq!(Some(ticket.batch_index()), selection.selected_batch(position).map(|b| b.batch_index));
+                assert_eq!(
+                    Some(ticket.batch_index()),
+                    selection.selected_batch(position).map(|b| b.batch_index)
+                );
                 assert_eq!(Some(ticket.rows()), selection.selected_batch(position).map(|b| b.rows));
                 names.push(format!("seed {seed}, case {case}, batch {position}: {filter}"));
             }
@@ -210,7 +215,8 @@ async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_versions(dir.path())?;
     let ctx = session(3, &[("odp.on_invalid_geometry", "no_match")])?;
-    let table = OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::Rows(9)).open(&ctx).await?;
+    let table =
+        OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::Rows(9)).open(&ctx).await?;
     let plans = [
         table.select_all(),
         table.select_all().columns(["cruise"]),
@@ -223,10 +229,16 @@ async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
         table.select(SelectionFilter::sql("n > 5 OR now() < TIMESTAMP '2020-01-01'")),
         table.select(SelectionFilter::sql("CAST(day AS TIMESTAMP) < now() AND \"s\" LIKE 't%'")),
         table.select(SelectionFilter::sql("cruise = 'rød/1'")),
-        table.select(SelectionFilter::sql("st_within(st_point(n, extra), 'POLYGON((20 0, 35 0, 35 9, 20 9, 20 0))')")),
-        table.select(col("n").gt(lit(5)).and(col("extra").is_null().or(col("extra").lt(lit(3.5))))).columns(["s"]),
+        table.select(SelectionFilter::sql(
+            "st_within(st_point(n, extra), 'POLYGON((20 0, 35 0, 35 9, 20 9, 20 0))')",
+        )),
+        table
+            .select(col("n").gt(lit(5)).and(col("extra").is_null().or(col("extra").lt(lit(3.5)))))
+            .columns(["s"]),
         table.select(col("s").in_list(vec![lit("s1"), lit("s2"), lit("t3"), lit("t4")], false)),
-        table.select(SelectionFilter::sql("st_within(s, 'POLYGON((0 0, 1 0, 1 1, 0 0))') IS NULL")).columns(["n"]),
+        table
+            .select(SelectionFilter::sql("st_within(s, 'POLYGON((0 0, 1 0, 1 1, 0 0))') IS NULL"))
+            .columns(["n"]),
     ];
     let (mut tickets, mut wanted) = (vec![], vec![]);
     for plan in plans {
@@ -264,7 +276,9 @@ async fn a_filter_that_no_text_can_say_has_no_ticket() -> Result<()> {
     ctx.register_udf(own.clone());
     let selection = table.select(own.call(vec![col("id")])).plan(&ctx).await?;
     let ticket = selection.ticket(0)?.to_string();
-    assert!(matches!(open(&session(1, &[])?, &ticket).await, Opened::Failed(message) if message.contains("nobody_else")));
+    assert!(
+        matches!(open(&session(1, &[])?, &ticket).await, Opened::Failed(message) if message.contains("nobody_else"))
+    );
     assert!(selection.ticket(2).is_err());
     Ok(())
 }

@@ -83,8 +83,8 @@ pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVar
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
 pub use table::{
-    BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch, Selection,
-    SelectionBuilder, SelectionFilter,
+    BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,
+    Selection, SelectionBuilder, SelectionFilter,
 };
 
 /// The Rust programs of the README, run as tests.

@@ -35,7 +35,9 @@ pub(crate) use hive::DeclaredPartition;
 pub(crate) use leaves::keeps_bounds;
 use listing::{ListedFile, Location};
 
-use crate::dataset::{BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches, cut_range};
+use crate::dataset::{
+    BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches, cut_range,
+};
 use crate::error::OdpError;
 use crate::options::TableOptions;
 

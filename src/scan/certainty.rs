@@ -8,13 +8,15 @@ use datafusion::arrow::compute::{and, or};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal,
+};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 
 use super::spatial::BatchFacts;
 use crate::dataset::{ColumnBounds, DatasetSnapshot};
-use crate::geo::{ExtentFacts, Extent, SpatialConjunct, SpatialTarget};
+use crate::geo::{Extent, ExtentFacts, SpatialConjunct, SpatialTarget};
 
 /// What metadata says of the rows of a batch that was not skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +130,10 @@ impl<'a> KeptBounds<'a> {
 
     /// For each batch whether bounds or a count of NULLs are known of every column that `predicate` reads.
     fn known(&self, predicate: &Arc<dyn PhysicalExpr>) -> BooleanArray {
-        let columns: Vec<ColumnBounds> =
-            collect_columns(predicate).iter().filter_map(|column| self.column(column).ok().flatten()).collect();
+        let columns: Vec<ColumnBounds> = collect_columns(predicate)
+            .iter()
+            .filter_map(|column| self.column(column).ok().flatten())
+            .collect();
         (0..self.indices.len())
             .map(|i| {
                 let is_known = |bounds: &ColumnBounds| {
@@ -172,8 +176,11 @@ impl<'a> KeptBounds<'a> {
             let Some(column) = column(test.arg()) else { return Ok(None) };
             let Some(bounds) = self.column(column)? else { return Ok(None) };
             let batches = self.snapshot.batches();
-            let rows = self.indices.values().iter().map(|&i| batches.get(usize::try_from(i).ok()?).map(|b| b.rows));
-            return Ok(Some(bounds.null_counts.iter().zip(rows).map(|(n, rows)| Some(n.is_some() && n == rows)).collect()));
+            let rows =
+                self.indices.values().iter().map(|&i| batches.get(usize::try_from(i).ok()?).map(|b| b.rows));
+            return Ok(Some(
+                bounds.null_counts.iter().zip(rows).map(|(n, rows)| Some(n.is_some() && n == rows)).collect(),
+            ));
         }
         if let Some(list) = predicate.downcast_ref::<InListExpr>()
             && !list.negated()
@@ -207,9 +214,7 @@ impl<'a> KeptBounds<'a> {
             Operator::Lt => lt(max, &value)?,
             Operator::LtEq => lt_eq(max, &value)?,
             Operator::Eq => and(&eq(min, &value)?, &eq(max, &value)?)?,
-            Operator::NotEq => {
-                or(&is_true(&gt(min, &value)?), &is_true(&lt(max, &value)?))?
-            }
+            Operator::NotEq => or(&is_true(&gt(min, &value)?), &is_true(&lt(max, &value)?))?,
             _ => return Ok(None),
         };
         Ok(Some(and(&is_true(&holds), &has_no_nulls(&bounds))?))

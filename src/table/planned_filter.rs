@@ -32,11 +32,7 @@ impl PlannedFilter {
     /// # Errors
     /// A planning error for an unknown column, types that do not fit, a filter that is not boolean, or one that is not
     /// decided by one row alone.
-    pub(super) fn try_new(
-        session: &dyn Session,
-        schema: &SchemaRef,
-        filter: Expr,
-    ) -> Result<Self> {
+    pub(super) fn try_new(session: &dyn Session, schema: &SchemaRef, filter: Expr) -> Result<Self> {
         // A source that takes no filters leaves all of them to the plan, where they are found again.
         let source = Arc::new(LogicalTableSource::new(Arc::clone(schema)));
         check_filter(&filter)?;

@@ -121,7 +121,8 @@ impl Selection {
             kept: Arc::clone(&parts.kept),
             is_decided: true,
         };
-        let template = state.optimize(&logical_plan(Arc::new(scan), &parts.filter, parts.columns.as_deref())?)?;
+        let template =
+            state.optimize(&logical_plan(Arc::new(scan), &parts.filter, parts.columns.as_deref())?)?;
         let table = parts.snapshot.schema();
         let schema = match &parts.columns {
             Some(columns) => Arc::new(table.project(columns)?),
@@ -186,9 +187,11 @@ impl Selection {
     #[must_use]
     pub fn estimated_rows(&self) -> RowBounds {
         let parts = &self.inner.parts;
-        let bounds = parts.kept.iter().zip(&parts.certainty).map(|(&index, &certainty)| {
-            row_bounds(certainty, parts.snapshot.batches()[index].rows)
-        });
+        let bounds = parts
+            .kept
+            .iter()
+            .zip(&parts.certainty)
+            .map(|(&index, &certainty)| row_bounds(certainty, parts.snapshot.batches()[index].rows));
         bounds.fold(RowBounds::default(), RowBounds::plus)
     }
 

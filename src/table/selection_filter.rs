@@ -79,7 +79,9 @@ pub(super) fn check_filter(filter: &Expr) -> Result<()> {
     filter.apply(|node| {
         match node {
             Expr::AggregateFunction(_) | Expr::GroupingSet(_) => {
-                return plan_err!("a selection's filter sees one row at a time: it cannot aggregate ({node})");
+                return plan_err!(
+                    "a selection's filter sees one row at a time: it cannot aggregate ({node})"
+                );
             }
             Expr::WindowFunction(_) => {
                 return plan_err!("a selection's filter sees one row at a time: it has no window ({node})");
@@ -98,7 +100,9 @@ pub(super) fn check_filter(filter: &Expr) -> Result<()> {
                 return plan_err!("a selection's filter must give the same answer again: {node} does not");
             }
             Expr::Unnest(_) => {
-                return plan_err!("a selection's filter gives one answer for each row: {node} may give several");
+                return plan_err!(
+                    "a selection's filter gives one answer for each row: {node} may give several"
+                );
             }
             _ => {}
         }

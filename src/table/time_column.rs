@@ -21,7 +21,8 @@ pub(super) fn time_column(fields: &Fields) -> Option<usize> {
         NAMES.iter().find_map(|name| times.iter().find(|(_, field)| field.name().eq_ignore_ascii_case(name)))
     };
     let only = || {
-        let mut stamps = times.iter().filter(|(_, field)| matches!(field.data_type(), DataType::Timestamp(..)));
+        let mut stamps =
+            times.iter().filter(|(_, field)| matches!(field.data_type(), DataType::Timestamp(..)));
         let first = stamps.next()?;
         stamps.next().is_none().then_some(first)
     };

@@ -56,14 +56,14 @@ impl FilterArgs {
             other => plan_err!("{function} takes {what} as constant text, not {other}"),
         };
         match args {
-            [filter] => {
-                Ok(Self { text: text(filter, "a filter")?, variables: FilterVariables::default() })
-            }
+            [filter] => Ok(Self { text: text(filter, "a filter")?, variables: FilterVariables::default() }),
             [filter, variables] => Ok(Self {
                 text: text(filter, "a filter")?,
                 variables: FilterVariables::from_json(&text(variables, "variables")?)?,
             }),
-            _ => plan_err!("{function} takes a table, a filter and its variables: {function}('t', 'depth > $d', '{{\"d\": 5}}')"),
+            _ => plan_err!(
+                "{function} takes a table, a filter and its variables: {function}('t', 'depth > $d', '{{\"d\": 5}}')"
+            ),
         }
     }
 

@@ -21,7 +21,9 @@ pub(crate) struct SelectFunction;
 impl TableFunctionImpl for SelectFunction {
     fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
         let Some((table, filter)) = args.exprs().split_first() else {
-            return plan_err!("odp_select takes the name of a table and a filter: odp_select('t', 'depth > 5')");
+            return plan_err!(
+                "odp_select takes the name of a table and a filter: odp_select('t', 'depth > 5')"
+            );
         };
         let (table, filter) = (table_name("odp_select", table)?, FilterArgs::try_new("odp_select", filter)?);
         // The columns are asked for here and now, and a catalog may answer later.
@@ -34,7 +36,8 @@ impl TableFunctionImpl for SelectFunction {
         let provider = provider?;
         let expr = filter.lower(as_odp(&provider, &table)?.snapshot())?;
         check_filter(&expr)?;
-        let plan = LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?.filter(expr)?.build()?;
+        let plan =
+            LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?.filter(expr)?.build()?;
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }

@@ -23,7 +23,9 @@ pub(crate) struct TicketsFunction;
 impl TableFunctionImpl for TicketsFunction {
     fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
         let Some((table, filter)) = args.exprs().split_first() else {
-            return plan_err!("odp_tickets takes the name of a table and a filter: odp_tickets('t', 'depth > 5')");
+            return plan_err!(
+                "odp_tickets takes the name of a table and a filter: odp_tickets('t', 'depth > 5')"
+            );
         };
         let filter = FilterArgs::try_new("odp_tickets", filter)?;
         Ok(Arc::new(TicketsTable { table: table_name("odp_tickets", table)?, filter }))

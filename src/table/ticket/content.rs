@@ -26,7 +26,10 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     set("store", json!(ticket.store));
     set("path", json!(version.location.as_ref()));
     set("size", json!(version.size));
-    set("modified", json!([version.last_modified.timestamp(), version.last_modified.timestamp_subsec_nanos()]));
+    set(
+        "modified",
+        json!([version.last_modified.timestamp(), version.last_modified.timestamp_subsec_nanos()]),
+    );
     if let Some(tag) = &version.e_tag {
         set("etag", json!(tag));
     }
@@ -73,7 +76,9 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
     let location = Path::parse(path).map_err(|error| invalid(format!("path {path:?}: {error}")))?;
     let (seconds, nanos) = pair_of(object, "modified")?;
     let last_modified = match (timestamp_s_to_datetime(seconds), u32::try_from(nanos)) {
-        (Some(time), Ok(nanos)) if nanos < 1_000_000_000 => time.and_utc() + Duration::from_nanos(nanos.into()),
+        (Some(time), Ok(nanos)) if nanos < 1_000_000_000 => {
+            time.and_utc() + Duration::from_nanos(nanos.into())
+        }
         _ => return Err(invalid("the time of modification is out of range".into())),
     };
     let (first_group, end_group) = pair_of(object, "groups")?;

@@ -13,7 +13,8 @@ use crate::error::OdpError;
 
 /// `[name, type, nullable, metadata]`, without the last if there is none.
 pub(super) fn field_to_json(field: &Field) -> Value {
-    let mut parts = vec![json!(field.name()), type_to_json(field.data_type()), json!(u8::from(field.is_nullable()))];
+    let mut parts =
+        vec![json!(field.name()), type_to_json(field.data_type()), json!(u8::from(field.is_nullable()))];
     if !field.metadata().is_empty() {
         // Sorted: the same ticket is the same text.
         let sorted: std::collections::BTreeMap<_, _> = field.metadata().iter().collect();
@@ -112,7 +113,9 @@ pub(super) fn check(field: &FieldRef) -> Result<(), OdpError> {
 pub(super) fn value_to_json(name: &str, value: &ScalarValue) -> Value {
     let text = match value.is_null() {
         true => None,
-        false => value.cast_to(&DataType::Utf8).ok().and_then(|v| v.try_as_str().flatten().map(str::to_owned)),
+        false => {
+            value.cast_to(&DataType::Utf8).ok().and_then(|v| v.try_as_str().flatten().map(str::to_owned))
+        }
     };
     json!([name, type_to_json(&value.data_type()), text])
 }
@@ -150,8 +153,10 @@ mod tests {
     #[test]
     fn every_kind_of_column_comes_back_as_it_was() {
         let number = |name: &str| Arc::new(Field::new(name, DataType::Float64, false));
-        let annotated = Field::new("x", DataType::Int8, true)
-            .with_metadata(HashMap::from([("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())]));
+        let annotated = Field::new("x", DataType::Int8, true).with_metadata(HashMap::from([
+            ("a".to_owned(), "b".to_owned()),
+            ("c".to_owned(), String::new()),
+        ]));
         let entries = DataType::Struct(Fields::from(vec![
             Field::new("key", DataType::Utf8, false),
             Field::new("value", DataType::Int32, true),
@@ -178,7 +183,10 @@ mod tests {
             let field = Arc::new(annotated.clone().with_data_type(data_type));
             check(&field).unwrap();
         }
-        let union = DataType::Union(datafusion::arrow::datatypes::UnionFields::empty(), datafusion::arrow::datatypes::UnionMode::Dense);
+        let union = DataType::Union(
+            datafusion::arrow::datatypes::UnionFields::empty(),
+            datafusion::arrow::datatypes::UnionMode::Dense,
+        );
         assert!(check(&Arc::new(Field::new("u", union, true))).is_err());
     }
 

@@ -17,8 +17,15 @@ use crate::table::selection_filter::{FilterSource, reads_session};
 pub(in crate::table) enum TicketFilter {
     All,
     /// In the ODP language, with its variables as JSON if it has any.
-    Odp { text: String, variables: Option<String>, hash: u64 },
-    Sql { text: String, hash: u64 },
+    Odp {
+        text: String,
+        variables: Option<String>,
+        hash: u64,
+    },
+    Sql {
+        text: String,
+        hash: u64,
+    },
 }
 
 /// What two plans of the same filter have in common.
@@ -55,13 +62,19 @@ impl Selection {
             }
             FilterSource::Sql(_) | FilterSource::Expr(_) => {
                 let unsupported = |why: String| OdpError::Unsupported {
-                    what: format!("a ticket for the filter {planned}: {why}; give it as text in the ODP language"),
+                    what: format!(
+                        "a ticket for the filter {planned}: {why}; give it as text in the ODP language"
+                    ),
                 };
                 let text = expr_to_sql(planned).map_err(|error| unsupported(error.to_string()))?.to_string();
                 match replan(self.state(), self, &text) {
                     Ok(again) if again == parts.filter => Ok(TicketFilter::Sql { text, hash }),
-                    Ok(_) => Err(unsupported(format!("as SQL it is {text}, which reads back as another one"))),
-                    Err(error) => Err(unsupported(format!("as SQL it is {text}, which does not read back: {error}"))),
+                    Ok(_) => {
+                        Err(unsupported(format!("as SQL it is {text}, which reads back as another one")))
+                    }
+                    Err(error) => {
+                        Err(unsupported(format!("as SQL it is {text}, which does not read back: {error}")))
+                    }
                 }
             }
         }

@@ -170,7 +170,8 @@ impl Selection {
     pub fn ticket(&self, position: usize) -> Result<BatchTicket, OdpError> {
         let count = self.batch_count();
         let parts = self.parts();
-        let (Some(&batch_index), Some(&certainty)) = (parts.kept.get(position), parts.certainty.get(position))
+        let (Some(&batch_index), Some(&certainty)) =
+            (parts.kept.get(position), parts.certainty.get(position))
         else {
             let message = format!("batch {position} does not exist: the selection has {count} batches");
             return Err(datafusion::common::DataFusionError::Plan(message).into());

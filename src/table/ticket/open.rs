@@ -25,7 +25,8 @@ use crate::table::selection_builder::{certainties, column_indices, conjuncts};
 use crate::table::selection_filter::FilterSource;
 
 /// What stays as it is in the path of a URL.
-const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'=');
+const KEPT: AsciiSet =
+    NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'=');
 
 impl BatchTicket {
     /// The rows of the batch: those of [`Selection::batch`], in the same order, with the same schema.
@@ -77,7 +78,8 @@ impl BatchTicket {
                 (FilterSource::Sql(text.clone()), FilterVariables::default(), Some(expr), Some(*hash))
             }
         };
-        let filter_columns = expr.iter().flat_map(|expr| expr.column_refs()).map(|c| c.name.clone()).collect();
+        let filter_columns =
+            expr.iter().flat_map(|expr| expr.column_refs()).map(|c| c.name.clone()).collect();
         let filter = match expr {
             Some(expr) => PlannedFilter::try_new(&state, &schema, expr)?,
             None => PlannedFilter::All,
