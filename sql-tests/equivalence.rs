@@ -47,7 +47,7 @@ fn polygon(random: &mut StdRng) -> String {
     }
 }
 
-fn predicate(random: &mut StdRng, depth: u32) -> String {
+pub(crate) fn predicate(random: &mut StdRng, depth: u32) -> String {
     if depth > 0 && random.random_bool(0.55) {
         let (left, right) = (predicate(random, depth - 1), predicate(random, depth - 1));
         return match random.random_range(0..5) {

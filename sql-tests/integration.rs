@@ -1,6 +1,7 @@
 //! Rust tests that use only the public API, in one binary: linking DataFusion costs more than the tests.
 
 mod cli;
+mod counting_store;
 mod equivalence;
 mod fixtures;
 mod geometry_metadata;
@@ -8,9 +9,11 @@ mod layering;
 mod planner;
 mod pruning_layouts;
 mod scan;
+mod selection;
 mod shapes;
 mod spatial_equivalence;
 mod spatial_functions;
 mod spatial_metamorphic;
 mod spatial_traps;
 mod spatial_work;
+mod tickets;

@@ -83,6 +83,12 @@ pub enum OdpError {
         /// The file's path in its object store.
         path: String,
     },
+    /// A text is not a ticket, or not one that this version can open.
+    #[error("invalid ticket: {reason}")]
+    InvalidTicket {
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// The storage refused or failed.
     #[error("cannot read {location}: {source}")]
     Storage {

@@ -82,7 +82,10 @@ pub use error::OdpError;
 pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables};
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
-pub use table::{OdpTableBuilder, OdpTableProvider};
+pub use table::{
+    BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,
+    Selection, SelectionBuilder, SelectionFilter,
+};
 
 /// The Rust programs of the README, run as tests.
 #[cfg(doctest)]

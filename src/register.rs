@@ -11,10 +11,10 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
-use crate::table::{BatchesFunction, FilesFunction, OdpTableFactory};
+use crate::table::{BatchesFunction, FilesFunction, OdpTableFactory, SelectFunction, TicketsFunction};
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches` and `odp_files`, the optimizer rules for ordered output and for
+/// `odp_batches`, `odp_files`, `odp_select` and `odp_tickets`, the optimizer rules for ordered output and for
 /// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
@@ -55,5 +55,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     }
     ctx.register_udtf("odp_batches", Arc::new(BatchesFunction));
     ctx.register_udtf("odp_files", Arc::new(FilesFunction));
+    ctx.register_udtf("odp_select", Arc::new(SelectFunction));
+    ctx.register_udtf("odp_tickets", Arc::new(TicketsFunction));
     Ok(())
 }

@@ -57,6 +57,29 @@ pub(crate) fn cut_into_batches(files: &[DatasetFile], unit: BatchUnit) -> Vec<Ba
     batches
 }
 
+/// The one batch of `rows` rows from `first_row` on; `None` if it is neither whole row groups nor part of one.
+pub(crate) fn cut_range(file: &DatasetFile, first_row: u64, rows: u64) -> Option<BatchMetadata> {
+    let end = first_row.checked_add(rows).filter(|&end| end > first_row)?;
+    let overlaps = |group: &RowGroup| group.first_row < end && group.first_row + group.rows > first_row;
+    let first = file.row_groups.iter().position(overlaps)?;
+    let last = file.row_groups.iter().rposition(overlaps)?;
+    let mut batches = Vec::with_capacity(1);
+    let mut cutter = Cutter { file_index: 0, row_groups: &file.row_groups, batches: &mut batches };
+    cutter.push_whole(first..last + 1);
+    let mut batch = batches.pop()?;
+    if (batch.first_row, batch.rows) != (first_row, rows) {
+        let within = first == last && first_row >= batch.first_row && end <= batch.first_row + batch.rows;
+        if !within {
+            return None;
+        }
+        batch.compressed_bytes = share(batch.compressed_bytes, rows, batch.rows);
+        batch.uncompressed_bytes = share(batch.uncompressed_bytes, rows, batch.rows);
+        batch.skipped_rows = first_row - batch.first_row;
+        (batch.first_row, batch.rows, batch.is_whole) = (first_row, rows, false);
+    }
+    Some(batch)
+}
+
 struct Cutter<'a> {
     file_index: usize,
     row_groups: &'a [RowGroup],
@@ -188,5 +211,20 @@ mod tests {
             [(0, 0, 8), (0, 8, 4), (0, 12, 10), (0, 22, 10), (0, 32, 5), (1, 0, 10), (1, 10, 1)]
         );
         assert_eq!(cut(&files, BatchUnit::Rows(1)).len(), 48);
+    }
+
+    #[test]
+    fn a_batch_of_any_unit_is_cut_again_by_its_rows() {
+        let file = file(&[4, 0, 4, 25, 3]);
+        for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(8), BatchUnit::Rows(3)] {
+            for batch in cut_into_batches(std::slice::from_ref(&file), unit) {
+                let again = cut_range(&file, batch.first_row, batch.rows).unwrap();
+                assert_eq!(BatchMetadata { batch_index: batch.batch_index, ..again }, batch, "{unit:?}");
+            }
+        }
+        assert_eq!(cut_range(&file, 2, 4), None, "parts of two row groups");
+        assert_eq!(cut_range(&file, 30, 9), None, "past the end");
+        assert_eq!(cut_range(&file, 0, 0), None);
+        assert_eq!(cut_range(&file, u64::MAX, 2), None);
     }
 }

@@ -9,8 +9,8 @@ mod learnt;
 mod snapshot;
 mod statistics;
 
-pub(crate) use batch::cut_into_batches;
 pub use batch::{BatchId, BatchMetadata};
+pub(crate) use batch::{cut_into_batches, cut_range};
 pub(crate) use coordinates::coordinate_extents;
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};

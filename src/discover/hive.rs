@@ -4,6 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use percent_encoding::percent_decode_str;
 
+use super::FileRange;
 use super::listing::ListedFile;
 use crate::error::OdpError;
 
@@ -24,6 +25,17 @@ pub(crate) struct Partitions {
     pub(crate) columns: Vec<(String, DataType)>,
     /// One list per file, one value per column.
     pub(crate) values: Vec<Vec<ScalarValue>>,
+}
+
+impl Partitions {
+    /// What `range` says, for each of `files` files.
+    pub(crate) fn given(range: Option<&FileRange>, files: usize) -> Self {
+        let given = range.map_or(&[][..], |range| &range.partitions);
+        Self {
+            columns: given.iter().map(|(name, value)| (name.clone(), value.data_type())).collect(),
+            values: vec![given.iter().map(|(_, value)| value.clone()).collect(); files],
+        }
+    }
 }
 
 /// Reads the partition columns of `files`.

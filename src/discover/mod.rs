@@ -35,7 +35,9 @@ pub(crate) use hive::DeclaredPartition;
 pub(crate) use leaves::keeps_bounds;
 use listing::{ListedFile, Location};
 
-use crate::dataset::{BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches};
+use crate::dataset::{
+    BatchBounds, DatasetFile, DatasetSnapshot, RowGroup, SnapshotParts, cut_into_batches, cut_range,
+};
 use crate::error::OdpError;
 use crate::options::TableOptions;
 
@@ -49,6 +51,16 @@ pub(crate) struct Request {
     pub(crate) partitions: Option<Vec<DeclaredPartition>>,
     /// Columns that the user declared, without partition columns.
     pub(crate) schema: Option<SchemaRef>,
+    /// The location is one file, and this is all that is wanted of it.
+    pub(crate) range: Option<FileRange>,
+}
+
+/// Some rows of a file, and the values of its partition columns, as another snapshot had them.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRange {
+    pub(crate) first_row: u64,
+    pub(crate) rows: u64,
+    pub(crate) partitions: Vec<(String, ScalarValue)>,
 }
 
 /// Opens a dataset: lists it, reads all footers concurrently, merges schemas, cuts batches.
@@ -86,7 +98,7 @@ pub(crate) async fn open_snapshot(
     let footers = read_footers(state, &store, &listed).await?;
     let partitions = match request.options.hive_partitions || request.partitions.is_some() {
         true => hive::read_partitions(&listed, request.partitions.as_deref())?,
-        false => hive::Partitions { columns: vec![], values: vec![vec![]; listed.len()] },
+        false => hive::Partitions::given(request.range.as_ref(), listed.len()),
     };
     let mut files: Vec<FileWithFooter> = listed
         .into_iter()
@@ -148,7 +160,11 @@ pub(crate) async fn open_snapshot(
         files.iter().map(|file| (file.read.footer.as_ref(), &file.read.schema)),
     );
     let files: Vec<DatasetFile> = files.drain(..).map(|file| file.file).collect();
-    let batches = cut_into_batches(&files, request.options.batch_unit);
+    let batches = match (&request.range, files.as_slice()) {
+        (None, files) => cut_into_batches(files, request.options.batch_unit),
+        (Some(range), [file]) => Vec::from_iter(cut_range(file, range.first_row, range.rows)),
+        (Some(_), _) => vec![],
+    };
     let merges_row_groups = batches.iter().any(|batch| batch.row_groups.len() > 1);
     let sorting = match merges_row_groups && !row_groups_follow(&row_group_bounds, &table_schema, &sorting)? {
         // The files declare the order of each row group, not of several together.

@@ -1,6 +1,7 @@
 //! Reads batches: which ones, through what plan, how many at a time, in what order.
 
 mod admission;
+mod certainty;
 mod metrics;
 mod morsels;
 mod nan_safety;
@@ -12,6 +13,8 @@ mod reader;
 mod source;
 mod spatial;
 
+pub(crate) use certainty::{Certainty, certainty_of};
+pub(crate) use ordered_concat::OrderedConcatExec;
 pub(crate) use ordered_concat_rule::OrderedConcatRule;
 pub(crate) use plan::{ScanRequest, plan_scan};
-pub(crate) use pruning::{BatchPruner, is_partition_predicate};
+pub(crate) use pruning::{BatchPruner, KeptBatches, is_partition_predicate};

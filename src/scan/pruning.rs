@@ -27,6 +27,14 @@ pub(crate) struct KeptBatches {
     pub(crate) summary: PruningSummary,
 }
 
+impl KeptBatches {
+    /// The batches at `indices`, which ascend; nothing is said of why the others are not among them.
+    pub(crate) fn at(indices: Vec<usize>) -> Self {
+        let summary = PruningSummary { total: indices.len(), ..Default::default() };
+        Self { indices, summary }
+    }
+}
+
 /// Narrows the batches of one snapshot, step by step.
 #[derive(Debug)]
 pub(crate) struct BatchPruner<'a> {
@@ -39,6 +47,17 @@ impl<'a> BatchPruner<'a> {
     pub(crate) fn new(snapshot: &'a DatasetSnapshot) -> Self {
         let total = snapshot.num_batches();
         Self { snapshot, kept: vec![true; total], summary: PruningSummary { total, ..Default::default() } }
+    }
+
+    /// Starts from the batches at `indices` alone.
+    pub(crate) fn among(snapshot: &'a DatasetSnapshot, indices: &[usize]) -> Self {
+        let mut kept = vec![false; snapshot.num_batches()];
+        for &i in indices {
+            if let Some(kept) = kept.get_mut(i) {
+                *kept = true;
+            }
+        }
+        Self { snapshot, kept, summary: PruningSummary { total: indices.len(), ..Default::default() } }
     }
 
     /// Drops the batches of files whose partition values make `predicate`, over partition columns only, false or
@@ -116,14 +135,6 @@ impl<'a> BatchPruner<'a> {
             }
         }
         self.summary.by_limit += self.drop_where(|_, i| beyond[i]);
-    }
-
-    /// Drops all batches but one.
-    pub(crate) fn keep_only(&mut self, batch_index: usize) {
-        self.kept.fill(false);
-        if let Some(kept) = self.kept.get_mut(batch_index) {
-            *kept = true;
-        }
     }
 
     fn drop_where(&mut self, is_dropped: impl Fn(&Self, usize) -> bool) -> usize {

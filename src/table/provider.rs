@@ -13,14 +13,17 @@ use datafusion::datasource::create_ordering;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{Expr, SortExpr, TableProviderFilterPushDown, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
+use super::selection_builder::SelectionBuilder;
+use super::selection_filter::SelectionFilter;
 use crate::dataset::DatasetSnapshot;
 use crate::discover::{DeclaredPartition, Request, open_snapshot};
 use crate::error::OdpError;
 use crate::options::{BatchUnit, OdpOptions, TableOptions};
-use crate::scan::{BatchPruner, ScanRequest, is_partition_predicate, plan_scan};
+use crate::scan::{BatchPruner, KeptBatches, ScanRequest, is_partition_predicate, plan_scan};
 
 /// A dataset of Parquet files as a table of ordered batches.
 ///
@@ -165,6 +168,7 @@ impl OdpTableProvider {
                 options: TableOptions::default(),
                 partitions: None,
                 schema: None,
+                range: None,
             },
             declared_order: Vec::new(),
             constraints: Constraints::default(),
@@ -189,20 +193,59 @@ impl OdpTableProvider {
             return plan_err!("batch {batch_index} does not exist: the dataset has {batches} batches");
         }
         let state = ctx.state();
-        let mut pruner = BatchPruner::new(&self.snapshot);
-        pruner.keep_only(batch_index);
-        let kept = pruner.finish();
+        let kept = KeptBatches::at(vec![batch_index]);
         let request = ScanRequest { kept, projection: None, limit: None, ordering: vec![] };
         plan_scan(&state, &self.snapshot, request)?.execute(0, ctx.task_ctx())
+    }
+
+    /// Starts a selection: the rows that match `filter`, known as batches before any of them is read.
+    ///
+    /// A text is in the ODP filter language; see [`SelectionFilter`] for SQL and expressions. Nothing is checked or read
+    /// until [`SelectionBuilder::plan`].
+    ///
+    /// ```
+    /// # use datafusion::prelude::SessionContext;
+    /// # use datafusion_odp::OdpTableProvider;
+    /// # use futures::TryStreamExt;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> datafusion::error::Result<()> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().to_str().unwrap_or_default();
+    /// # let ctx = SessionContext::new();
+    /// # datafusion_odp::register(&ctx)?;
+    /// # ctx.sql(&format!("COPY (SELECT value AS depth_m, value % 7 AS station FROM generate_series(1, 1000) ORDER BY value)
+    /// #     TO '{path}/a.parquet' STORED AS PARQUET OPTIONS ('format.max_row_group_size' '100')")).await?.collect().await?;
+    /// let table = OdpTableProvider::open(&ctx, path).await?;
+    /// let selection = table.select("depth_m > $limit").bind("limit", 750_i64).columns(["station"]).plan(&ctx).await?;
+    /// assert_eq!((selection.batch_count(), selection.total_batches()), (3, 10));
+    /// let rows = selection.estimated_rows();
+    /// assert_eq!((rows.min, rows.max), (200, 300));
+    /// let record_batches: Vec<_> = selection.batch(0).await?.try_collect().await?;
+    /// assert_eq!(record_batches.iter().map(|b| b.num_rows()).sum::<usize>(), 50);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn select(&self, filter: impl Into<SelectionFilter>) -> SelectionBuilder {
+        SelectionBuilder::new(Arc::clone(&self.snapshot), self.orders(), filter.into())
+    }
+
+    /// Starts a selection of all rows; see [`select`](Self::select).
+    pub fn select_all(&self) -> SelectionBuilder {
+        self.select(SelectionFilter::all())
     }
 
     /// The orders that each batch is in: what the user declared, else what the files declare.
     fn orders(&self) -> Vec<Vec<SortExpr>> {
         match self.declared_order.is_empty() {
             false => self.declared_order.clone(),
-            true => Some(self.snapshot.sorting().to_vec()).into_iter().filter(|o| !o.is_empty()).collect(),
+            true => file_orders(&self.snapshot),
         }
     }
+}
+
+/// The orders that the files declare each batch to be in.
+pub(super) fn file_orders(snapshot: &DatasetSnapshot) -> Vec<Vec<SortExpr>> {
+    Some(snapshot.sorting().to_vec()).into_iter().filter(|order| !order.is_empty()).collect()
 }
 
 #[async_trait]
@@ -227,23 +270,8 @@ impl TableProvider for OdpTableProvider {
         Some(self.snapshot.statistics().as_ref().clone())
     }
 
-    /// Exact for filters over partition columns alone; all others are applied again above the scan, or inside the
-    /// Parquet decoder.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let partitions = self.snapshot.table_schema().table_partition_cols();
-        Ok(filters
-            .iter()
-            .map(|filter| {
-                let columns = filter.column_refs();
-                let is_exact = !columns.is_empty()
-                    && columns.iter().all(|column| partitions.iter().any(|f| f.name() == column.name()))
-                    && is_evaluable(filter);
-                match is_exact {
-                    true => TableProviderFilterPushDown::Exact,
-                    false => TableProviderFilterPushDown::Inexact,
-                }
-            })
-            .collect())
+        Ok(filters_pushdown(&self.snapshot, filters))
     }
 
     async fn scan(
@@ -253,39 +281,92 @@ impl TableProvider for OdpTableProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.schema();
-        let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
+        let filters = TableFilters::try_new(state, &self.snapshot, filters)?;
+        let mut pruner = BatchPruner::new(&self.snapshot);
+        filters.prune(state, &mut pruner)?;
+        // A limit needs as many rows as there are only if each of them is in the answer.
+        let limit = limit.filter(|_| filters.inexact.is_empty());
+        if let Some(limit) = limit {
+            pruner.prune_limit(limit);
+        }
+        scan_kept(state, &self.snapshot, &self.orders(), pruner.finish(), projection, limit)
+    }
+}
+
+/// Exact for filters over partition columns alone; all others are applied again above the scan, or inside the Parquet
+/// decoder.
+pub(super) fn filters_pushdown(
+    snapshot: &DatasetSnapshot,
+    filters: &[&Expr],
+) -> Vec<TableProviderFilterPushDown> {
+    let partitions = snapshot.table_schema().table_partition_cols();
+    let support = |filter: &&Expr| {
+        let columns = filter.column_refs();
+        let is_exact = !columns.is_empty()
+            && columns.iter().all(|column| partitions.iter().any(|f| f.name() == column.name()))
+            && is_evaluable(filter);
+        match is_exact {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        }
+    };
+    filters.iter().map(support).collect()
+}
+
+/// The filters of a scan, as [`filters_pushdown`] tells them apart.
+#[derive(Debug)]
+pub(super) struct TableFilters {
+    /// Decided by partition values, for each file.
+    pub(super) exact: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) inexact: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl TableFilters {
+    pub(super) fn try_new(state: &dyn Session, snapshot: &DatasetSnapshot, filters: &[Expr]) -> Result<Self> {
+        let df_schema = DFSchema::try_from(snapshot.schema())?;
         let (mut exact, mut inexact) = (Vec::new(), Vec::new());
         for filter in filters {
             let predicate = state.create_physical_expr(filter.clone(), &df_schema)?;
-            match is_evaluable(filter) && is_partition_predicate(&predicate, &self.snapshot) {
+            match is_evaluable(filter) && is_partition_predicate(&predicate, snapshot) {
                 true => exact.push(predicate),
                 false => inexact.push(predicate),
             }
         }
-        let mut pruner = BatchPruner::new(&self.snapshot);
-        for predicate in &exact {
+        Ok(Self { exact, inexact })
+    }
+
+    /// Drops the batches that hold no row for all of the filters.
+    pub(super) fn prune(&self, state: &dyn Session, pruner: &mut BatchPruner<'_>) -> Result<()> {
+        for predicate in &self.exact {
             pruner.prune_partitions(predicate)?;
         }
         let options = OdpOptions::of(state.config_options());
-        if options.pruning && !inexact.is_empty() {
-            pruner.prune_predicates(&inexact, options.finite_coordinates);
+        if options.pruning && !self.inexact.is_empty() {
+            pruner.prune_predicates(&self.inexact, options.finite_coordinates);
         }
-        let limit = limit.filter(|_| inexact.is_empty());
-        if let Some(limit) = limit {
-            pruner.prune_limit(limit);
-        }
-        let kept = pruner.finish();
-        if kept.indices.is_empty() {
-            let schema = match projection {
-                Some(columns) => Arc::new(schema.project(columns)?),
-                None => schema,
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
-        }
-        let ordering = create_ordering(&schema, &self.orders())?;
-        plan_scan(state, &self.snapshot, ScanRequest { kept, projection, limit, ordering })
+        Ok(())
     }
+}
+
+/// The scan of the batches that are kept.
+pub(super) fn scan_kept(
+    state: &dyn Session,
+    snapshot: &Arc<DatasetSnapshot>,
+    orders: &[Vec<SortExpr>],
+    kept: KeptBatches,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = snapshot.schema();
+    if kept.indices.is_empty() {
+        let schema = match projection {
+            Some(columns) => Arc::new(schema.project(columns)?),
+            None => schema,
+        };
+        return Ok(Arc::new(EmptyExec::new(schema)));
+    }
+    let ordering = create_ordering(&schema, orders)?;
+    plan_scan(state, snapshot, ScanRequest { kept, projection, limit, ordering })
 }
 
 /// Whether the filter can be evaluated on its own: no subquery, nothing volatile.

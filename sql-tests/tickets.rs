@@ -1,0 +1,413 @@
+//! Tickets: another process opens them and finds the same rows, or that the file changed.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::object_store::memory::InMemory;
+use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+use datafusion::prelude::{SessionContext, col, lit};
+use datafusion_odp::{BatchTicket, BatchUnit, OdpError, OdpTableProvider, Selection, SelectionFilter};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::fixtures::{Result, observations, session, write, write_observations};
+use crate::selection::{RandomDataset, is_changed, printed, random_session, read, text};
+
+/// Names the file of tickets that [`worker`] opens, one a line; it writes what it finds beside it.
+const TICKETS: &str = "ODP_TEST_TICKETS";
+
+/// What opening a ticket gave.
+#[derive(Debug, PartialEq)]
+enum Opened {
+    /// The schema, and the rows as text.
+    Rows(String, Vec<String>),
+    Changed,
+    Failed(String),
+}
+
+async fn open(ctx: &SessionContext, ticket: &str) -> Opened {
+    let rows = async {
+        let ticket: BatchTicket = ticket.parse()?;
+        let stream = ticket.open(ctx).await?;
+        let schema = format!("{:?}", stream.schema());
+        let rows = read(stream).await.map_err(|error| {
+            error.downcast().map_or_else(|e| datafusion::common::DataFusionError::External(e), |e| *e)
+        })?;
+        Ok::<_, datafusion::common::DataFusionError>((schema, rows))
+    };
+    match rows.await {
+        Ok((schema, rows)) => match printed(&rows) {
+            Ok(rows) => Opened::Rows(schema, rows),
+            Err(error) => Opened::Failed(error.to_string()),
+        },
+        Err(error) if is_changed(&error) => Opened::Changed,
+        Err(error) => Opened::Failed(error.to_string()),
+    }
+}
+
+#[tokio::test]
+#[ignore = "the other process, started by the tests here"]
+async fn worker() -> Result<()> {
+    let Some(path) = std::env::var_os(TICKETS) else { return Ok(()) };
+    let ctx = session(2, &[])?;
+    let mut found = Vec::new();
+    for ticket in std::fs::read_to_string(&path)?.lines() {
+        found.push(match open(&ctx, ticket).await {
+            Opened::Rows(schema, rows) => json!({ "schema": schema, "rows": rows }),
+            Opened::Changed => json!("changed"),
+            Opened::Failed(message) => json!({ "error": message }),
+        });
+    }
+    std::fs::write(Path::new(&path).with_extension("json"), Value::from(found).to_string())?;
+    Ok(())
+}
+
+/// Opens the tickets in another process.
+fn open_elsewhere(tickets: &[String]) -> Result<Vec<Opened>> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("tickets");
+    std::fs::write(&path, tickets.join("\n"))?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", "tickets::worker", "--ignored"])
+        .env(TICKETS, &path)
+        .output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let found: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path.with_extension("json"))?)?;
+    let lines = |rows: &Value| -> Vec<String> {
+        rows.as_array().into_iter().flatten().filter_map(|line| Some(line.as_str()?.to_owned())).collect()
+    };
+    Ok(found
+        .iter()
+        .map(|found| match found {
+            Value::String(_) => Opened::Changed,
+            found => match found["error"].as_str() {
+                Some(message) => Opened::Failed(message.to_owned()),
+                None => {
+                    Opened::Rows(found["schema"].as_str().unwrap_or_default().into(), lines(&found["rows"]))
+                }
+            },
+        })
+        .collect())
+}
+
+fn texts(selection: &Selection) -> Result<Vec<String>> {
+    Ok(selection.tickets()?.iter().map(ToString::to_string).collect())
+}
+
+/// What each batch of `selection` is to another process.
+async fn expected(selection: &Selection) -> Result<Vec<Opened>> {
+    let mut all = Vec::new();
+    for position in 0..selection.batch_count() {
+        let rows = read(selection.batch(position).await?).await?;
+        all.push(Opened::Rows(format!("{:?}", selection.schema()), printed(&rows)?));
+    }
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
+    let (mut tickets, mut wanted, mut names) = (vec![], vec![], vec![]);
+    let mut datasets = vec![];
+    for seed in 100..106 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let dataset = RandomDataset::new(&mut random)?;
+        for case in 0..12 {
+            let ctx = random_session(&mut random)?;
+            let table = dataset.open(&mut random, &ctx).await?;
+            let filter = dataset.filter(&mut random);
+            let selection = table.select(SelectionFilter::sql(&filter));
+            let selection = match random.random_range(0..3) {
+                0 => selection.columns(["s", "id"]),
+                1 if dataset.is_partitioned => selection.columns(["p", "id", "p"].into_iter().skip(1)),
+                _ => selection,
+            };
+            let selection = selection.plan(&ctx).await?;
+            let all = printed(&read(selection.execute().await?).await?)?;
+            let one_by_one = expected(&selection).await?;
+            // Together they are the selection: each printed table has a frame of four lines round its rows.
+            let count = |rows: &[String]| rows.len().saturating_sub(4);
+            let sum: usize =
+                one_by_one.iter().map(|b| if let Opened::Rows(_, rows) = b { count(rows) } else { 0 }).sum();
+            assert_eq!(sum, count(&all), "seed {seed}, case {case}: {filter}");
+            let of_selection = texts(&selection)?;
+            for (position, ticket) in of_selection.iter().enumerate() {
+                let ticket: BatchTicket = ticket.parse()?;
+                assert_eq!((ticket.position(), ticket.total()), (position, selection.batch_count()));
+                assert_eq!(
+                    Some(ticket.batch_index()),
+                    selection.selected_batch(position).map(|b| b.batch_index)
+                );
+                assert_eq!(Some(ticket.rows()), selection.selected_batch(position).map(|b| b.rows));
+                names.push(format!("seed {seed}, case {case}, batch {position}: {filter}"));
+            }
+            tickets.extend(of_selection);
+            wanted.extend(one_by_one);
+        }
+        datasets.push(dataset);
+    }
+    assert!(tickets.len() > 100);
+    let found = open_elsewhere(&tickets)?;
+    assert_eq!(found.len(), wanted.len());
+    for ((found, wanted), name) in found.iter().zip(&wanted).zip(&names) {
+        assert_eq!(found, wanted, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_of_a_file_that_changed_say_so_and_the_others_work() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 7, 3, 50)?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("depth > 20 and id < 10000").columns(["id", "station"]).plan(&ctx).await?;
+    let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+    assert_eq!(tickets.len(), 21);
+    let part = |i: usize| dir.path().join(format!("part-{i}.parquet"));
+    // Replaced by other rows, appended to, deleted, cut to nothing, replaced by rubbish, written anew as it was.
+    write(&part(0), &observations(0, 150, 77)?, 50)?;
+    std::fs::OpenOptions::new().append(true).open(part(1))?.write_all(b"more")?;
+    std::fs::remove_file(part(2))?;
+    std::fs::write(part(3), b"")?;
+    std::fs::write(part(4), vec![b'x'; usize::try_from(std::fs::metadata(part(4))?.len())?])?;
+    let same = std::fs::read(part(5))?;
+    std::fs::write(part(5), same)?;
+    let elsewhere = open_elsewhere(&tickets)?;
+    for (i, (ticket, wanted)) in tickets.iter().zip(&wanted).enumerate() {
+        let is_gone = i / 3 < 6;
+        let here = open(&session(2, &[])?, ticket).await;
+        for found in [&here, &elsewhere[i]] {
+            match is_gone {
+                true => assert_eq!(*found, Opened::Changed, "part {}", i / 3),
+                false => assert_eq!(found, wanted),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files of two versions of a schema, in directories: 3 columns, one of them wider later, and a new one.
+fn write_versions(dir: &Path) -> Result<()> {
+    let old = RecordBatch::try_from_iter([
+        ("n", Arc::new(Int32Array::from_iter_values(0..20)) as ArrayRef),
+        ("s", Arc::new(StringArray::from_iter_values((0..20).map(|i| format!("s{i}"))))),
+    ])?;
+    let new = RecordBatch::try_from_iter([
+        ("extra", Arc::new(Float64Array::from_iter_values((0..20).map(|i| f64::from(i) / 2.0))) as ArrayRef),
+        ("n", Arc::new(Int64Array::from_iter_values(20..40))),
+        ("s", Arc::new(StringArray::from_iter_values((0..20).map(|i| format!("t{i}"))))),
+    ])?;
+    write(&dir.join("cruise=__HIVE_DEFAULT_PARTITION__/day=2024-01-02/a b%25.parquet"), &old, 7)?;
+    write(&dir.join("cruise=r%C3%B8d%2F1/day=2024-01-03/b#1.parquet"), &new, 20)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_versions(dir.path())?;
+    let ctx = session(3, &[("odp.on_invalid_geometry", "no_match")])?;
+    let table =
+        OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::Rows(9)).open(&ctx).await?;
+    let plans = [
+        table.select_all(),
+        table.select_all().columns(["cruise"]),
+        table.select_all().columns(["day", "extra", "n"]),
+        table.select("n > $low and day >= '2024-01-02'").bind("low", 3_i64).columns(["cruise", "s"]),
+        table.select("s == ? or extra > 8").bind_next("s5").columns(["n"]),
+        table.select("n is not null or true == true").columns(["s"]),
+        table.select(SelectionFilter::sql("cruise IS NULL AND n > 5")),
+        table.select(SelectionFilter::sql("n BETWEEN 5 AND 30 AND now() > TIMESTAMP '2020-01-01'")),
+        table.select(SelectionFilter::sql("n > 5 OR now() < TIMESTAMP '2020-01-01'")),
+        table.select(SelectionFilter::sql("CAST(day AS TIMESTAMP) < now() AND \"s\" LIKE 't%'")),
+        table.select(SelectionFilter::sql("cruise = 'rød/1'")),
+        table.select(SelectionFilter::sql(
+            "st_within(st_point(n, extra), 'POLYGON((20 0, 35 0, 35 9, 20 9, 20 0))')",
+        )),
+        table
+            .select(col("n").gt(lit(5)).and(col("extra").is_null().or(col("extra").lt(lit(3.5)))))
+            .columns(["s"]),
+        table.select(col("s").in_list(vec![lit("s1"), lit("s2"), lit("t3"), lit("t4")], false)),
+        table
+            .select(SelectionFilter::sql("st_within(s, 'POLYGON((0 0, 1 0, 1 1, 0 0))') IS NULL"))
+            .columns(["n"]),
+    ];
+    let (mut tickets, mut wanted) = (vec![], vec![]);
+    for plan in plans {
+        let name = format!("{plan:?}");
+        let selection = plan.plan(&ctx).await?;
+        assert!(selection.batch_count() > 0, "{name}");
+        tickets.extend(texts(&selection)?);
+        wanted.extend(expected(&selection).await?);
+    }
+    for ((found, wanted), ticket) in open_elsewhere(&tickets)?.iter().zip(&wanted).zip(&tickets) {
+        assert_eq!(found, wanted, "{}", content(ticket)?);
+        assert!(ticket.len() < 1024 && !ticket.contains(char::is_whitespace), "{} bytes", ticket.len());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_filter_that_no_text_can_say_has_no_ticket() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 1, 2, 50)?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let own: ScalarUDF = create_udf(
+        "nobody_else_has_it",
+        vec![DataType::Int64],
+        DataType::Boolean,
+        Volatility::Immutable,
+        Arc::new(|_| Ok(ColumnarValue::from(datafusion::common::ScalarValue::from(true)))),
+    );
+    let selection = table.select(own.call(vec![col("id")])).plan(&ctx).await?;
+    let error = selection.ticket(0).err().ok_or("no error")?;
+    assert!(matches!(&error, OdpError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("nobody_else_has_it"), "{error}");
+    // A session that has the function makes a ticket that one without it refuses.
+    ctx.register_udf(own.clone());
+    let selection = table.select(own.call(vec![col("id")])).plan(&ctx).await?;
+    let ticket = selection.ticket(0)?.to_string();
+    assert!(
+        matches!(open(&session(1, &[])?, &ticket).await, Opened::Failed(message) if message.contains("nobody_else"))
+    );
+    assert!(selection.ticket(2).is_err());
+    Ok(())
+}
+
+/// The JSON inside a ticket.
+fn content(ticket: &str) -> Result<Value> {
+    let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix("odp1.").ok_or("no prefix")?)?;
+    let mut json = String::new();
+    flate2::read::DeflateDecoder::new(&bytes[4..]).read_to_string(&mut json)?;
+    Ok(serde_json::from_str(&json)?)
+}
+
+/// A ticket with this inside, as the format is documented.
+fn made(content: &str) -> Result<String> {
+    let mut packer = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(content.as_bytes())?;
+    let packed = packer.finish()?;
+    let mut crc = flate2::Crc::new();
+    crc.update(&packed);
+    let bytes = [&crc.sum().to_le_bytes()[..], &packed].concat();
+    Ok(format!("odp1.{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+#[tokio::test]
+async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 1, 3, 50)?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("depth > 20").plan(&ctx).await?;
+    let ticket = selection.ticket(1)?.to_string();
+    assert_eq!(ticket, ticket.parse::<BatchTicket>()?.to_string());
+    assert_eq!(made(&content(&ticket)?.to_string())?.parse::<BatchTicket>()?, ticket.parse()?);
+    let mut random = StdRng::seed_from_u64(5);
+    for _ in 0..500 {
+        let mut garbled = ticket.clone().into_bytes();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..garbled.len());
+            match random.random_range(0..3) {
+                0 => drop(garbled.remove(at)),
+                1 => garbled.truncate(at),
+                _ => garbled[at] = random.random_range(32..127),
+            }
+            if garbled.is_empty() {
+                break;
+            }
+        }
+        let garbled = String::from_utf8(garbled)?;
+        match garbled.parse::<BatchTicket>() {
+            Ok(_) => assert_eq!(garbled.trim(), ticket),
+            Err(error) => assert!(matches!(error, OdpError::InvalidTicket { .. }), "{error}"),
+        }
+    }
+    for (text, expected) in [
+        ("", "starts with \"\""),
+        ("odp2.AAAA", "starts with \"odp2.AAA\""),
+        ("odp1.", "cut off"),
+        ("odp1.!", "base64"),
+        ("odp1.AAAAAA", "unpacked"),
+        ("odp1.AAAAAQ", "checksum"),
+    ] {
+        let message = text.parse::<BatchTicket>().err().ok_or("no error")?.to_string();
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+
+    // Well packed, but not what was planned.
+    let forged = |key: &str, value: Value| -> Result<String> {
+        let mut json = content(&ticket)?;
+        json[key] = value;
+        made(&json.to_string())
+    };
+    for (key, value, expected) in [
+        ("size", json!(-1), "\"size\" is not a whole number"),
+        ("modified", json!([i64::MAX, 0]), "out of range"),
+        ("modified", json!([0, 4_000_000_000_u64]), "out of range"),
+        ("path", json!("a//b"), "path"),
+        ("fields", json!([["id", "Int65", 1]]), "not a type"),
+        ("fields", json!([["id", {"list": 5}, 1]]), "not a column"),
+        ("groups", json!([1]), "pair"),
+        ("columns", json!([7]), "not text"),
+        ("sql", json!("id > 5"), "two filters"),
+        ("set", json!({"odp.new": 1}), "not known"),
+    ] {
+        let message = forged(key, value)?.parse::<BatchTicket>().err().ok_or(key)?.to_string();
+        assert!(message.contains(expected), "{key}: {message}");
+    }
+    for (key, value, expected) in [
+        ("first", json!(49), "no batch of 50 rows from row 49 on"),
+        ("first", json!(u64::MAX), "no batch of"),
+        ("rows", json!(u64::MAX), "no batch of"),
+        ("groups", json!([2, 3]), "row groups"),
+        ("columns", json!(["nosuch"]), "nosuch"),
+        ("columns", json!([]), "at least one column"),
+        ("fields", json!([]), "depth"),
+        ("fields", json!([["id", "Int64", 1], ["depth", "Struct(\"a\": Int64)", 1]]), "depth"),
+        ("odp", json!("depth > 21"), "in another way"),
+        ("hash", json!("0"), "in another way"),
+        ("store", json!("nowhere://x/"), "object store"),
+        ("store", json!("not a url"), ""),
+        ("vars", json!("{"), "variables"),
+    ] {
+        match open(&ctx, &forged(key, value)?).await {
+            Opened::Failed(message) => assert!(message.contains(expected), "{key}: {message}"),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+    assert_eq!(open(&ctx, &forged("size", json!(5))?).await, Opened::Changed);
+    assert_eq!(open(&ctx, &forged("path", json!("tmp/nosuch.parquet"))?).await, Opened::Changed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_password_is_in_a_ticket_and_the_other_session_brings_its_own() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 100, 1)?, 50)?;
+    let store = Arc::new(InMemory::new());
+    store.put(&"d/a.parquet".into(), std::fs::read(dir.path().join("a.parquet"))?.into()).await?;
+    let ctx = session(2, &[])?;
+    ctx.register_object_store(&"mem://host".parse()?, Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let table = OdpTableProvider::open(&ctx, "mem://user:secret@host/d/").await?;
+    let selection = table.select("id > 60").plan(&ctx).await?;
+    let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+    assert_eq!(tickets.len(), 1);
+    let inside = content(&tickets[0])?;
+    assert_eq!(inside["store"], json!("mem://host/"));
+    assert!(!inside.to_string().contains("secret") && !inside.to_string().contains("user"));
+    let other = session(2, &[])?;
+    assert!(matches!(open(&other, &tickets[0]).await, Opened::Failed(_)));
+    other.register_object_store(&"mem://host".parse()?, store as Arc<dyn ObjectStore>);
+    assert_eq!(open(&other, &tickets[0]).await, wanted[0]);
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The inside of a ticket: a JSON object.
+
+use std::time::Duration;
+
+use datafusion::arrow::array::temporal_conversions::timestamp_s_to_datetime;
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::object_store::ObjectMeta;
+use datafusion::object_store::path::Path;
+use serde_json::{Map, Value, json};
+
+use super::fields::{entry, field_from_json, field_to_json, value_from_json, value_to_json};
+use super::filter::TicketFilter;
+use super::text::invalid;
+use super::{BatchTicket, TicketSettings};
+use crate::error::OdpError;
+use crate::options::OnInvalidGeometry;
+
+type Object = Map<String, Value>;
+
+pub(super) fn to_json(ticket: &BatchTicket) -> String {
+    let version = &ticket.version;
+    let mut object = Object::new();
+    let mut set = |key: &str, value: Value| {
+        object.insert(key.to_owned(), value);
+    };
+    set("store", json!(ticket.store));
+    set("path", json!(version.location.as_ref()));
+    set("size", json!(version.size));
+    set(
+        "modified",
+        json!([version.last_modified.timestamp(), version.last_modified.timestamp_subsec_nanos()]),
+    );
+    if let Some(tag) = &version.e_tag {
+        set("etag", json!(tag));
+    }
+    set("first", json!(ticket.first_row));
+    set("rows", json!(ticket.rows));
+    set("groups", json!([ticket.row_groups.0, ticket.row_groups.1]));
+    set("min", json!(ticket.min_rows));
+    set("at", json!(ticket.position));
+    set("of", json!(ticket.total));
+    set("batch", json!(ticket.batch_index));
+    set("fields", ticket.fields.iter().map(|field| field_to_json(field)).collect());
+    if !ticket.partitions.is_empty() {
+        set("parts", ticket.partitions.iter().map(|(name, value)| value_to_json(name, value)).collect());
+    }
+    set("columns", json!(ticket.columns));
+    let hash = match &ticket.filter {
+        TicketFilter::All => None,
+        TicketFilter::Odp { text, variables, hash } => {
+            set("odp", json!(text));
+            if let Some(variables) = variables {
+                set("vars", json!(variables));
+            }
+            Some(hash)
+        }
+        TicketFilter::Sql { text, hash } => {
+            set("sql", json!(text));
+            Some(hash)
+        }
+    };
+    if let Some(hash) = hash {
+        set("hash", json!(format!("{hash:016x}")));
+    }
+    let settings = settings_to_json(&ticket.settings);
+    if !settings.is_empty() {
+        set("set", Value::Object(settings));
+    }
+    Value::Object(object).to_string()
+}
+
+pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
+    let parsed: Value = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    let object = parsed.as_object().ok_or_else(|| invalid("its content is not a JSON object".into()))?;
+    let path = text_of(object, "path")?;
+    let location = Path::parse(path).map_err(|error| invalid(format!("path {path:?}: {error}")))?;
+    let (seconds, nanos) = pair_of(object, "modified")?;
+    let last_modified = match (timestamp_s_to_datetime(seconds), u32::try_from(nanos)) {
+        (Some(time), Ok(nanos)) if nanos < 1_000_000_000 => {
+            time.and_utc() + Duration::from_nanos(nanos.into())
+        }
+        _ => return Err(invalid("the time of modification is out of range".into())),
+    };
+    let (first_group, end_group) = pair_of(object, "groups")?;
+    let group = |n: i64| usize::try_from(n).map_err(|_| invalid("row group out of range".into()));
+    let fields: Vec<FieldRef> =
+        list_of(object, "fields")?.iter().map(field_from_json).collect::<Result<_, _>>()?;
+    let partitions = match object.contains_key("parts") {
+        true => list_of(object, "parts")?.iter().map(value_from_json).collect::<Result<_, _>>()?,
+        false => vec![],
+    };
+    let name = |value: &Value| value.as_str().map(str::to_owned);
+    let columns: Option<Vec<String>> = list_of(object, "columns")?.iter().map(name).collect();
+    Ok(BatchTicket {
+        store: text_of(object, "store")?.to_owned(),
+        version: ObjectMeta {
+            location,
+            last_modified,
+            size: number_of(object, "size")?,
+            e_tag: optional_text(object, "etag")?,
+            version: None,
+        },
+        first_row: number_of(object, "first")?,
+        rows: number_of(object, "rows")?,
+        row_groups: (group(first_group)?, group(end_group)?),
+        min_rows: number_of(object, "min")?,
+        position: index_of(object, "at")?,
+        total: index_of(object, "of")?,
+        batch_index: index_of(object, "batch")?,
+        fields,
+        partitions,
+        columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
+        filter: filter_of(object)?,
+        settings: settings_of(object)?,
+    })
+}
+
+fn filter_of(object: &Object) -> Result<TicketFilter, OdpError> {
+    let hash = || {
+        let text = text_of(object, "hash")?;
+        u64::from_str_radix(text, 16).map_err(|_| invalid(format!("{text:?} is not a hash")))
+    };
+    match (optional_text(object, "odp")?, optional_text(object, "sql")?) {
+        (None, None) => Ok(TicketFilter::All),
+        (Some(text), None) => {
+            Ok(TicketFilter::Odp { text, variables: optional_text(object, "vars")?, hash: hash()? })
+        }
+        (None, Some(text)) => Ok(TicketFilter::Sql { text, hash: hash()? }),
+        (Some(_), Some(_)) => Err(invalid("it has two filters".into())),
+    }
+}
+
+fn settings_to_json(settings: &TicketSettings) -> Object {
+    let mut object = Object::new();
+    if settings.finite_coordinates {
+        object.insert("finite_coordinates".into(), json!(true));
+    }
+    if settings.planar_geography {
+        object.insert("planar_geography".into(), json!(true));
+    }
+    if settings.on_invalid_geometry != OnInvalidGeometry::default() {
+        object.insert("on_invalid_geometry".into(), json!(settings.on_invalid_geometry.to_string()));
+    }
+    object
+}
+
+fn settings_of(object: &Object) -> Result<TicketSettings, OdpError> {
+    let mut settings = TicketSettings::default();
+    let Some(set) = object.get("set") else { return Ok(settings) };
+    let set = set.as_object().ok_or_else(|| invalid("\"set\" is not an object".into()))?;
+    for (key, value) in set {
+        let bad = || invalid(format!("setting {key:?} cannot be {value}"));
+        match key.as_str() {
+            "finite_coordinates" => settings.finite_coordinates = value.as_bool().ok_or_else(bad)?,
+            "planar_geography" => settings.planar_geography = value.as_bool().ok_or_else(bad)?,
+            "on_invalid_geometry" => {
+                let text = value.as_str().ok_or_else(bad)?;
+                settings.on_invalid_geometry = text.parse().map_err(|_| bad())?;
+            }
+            // Rows may depend on it.
+            _ => return Err(invalid(format!("setting {key:?} is not known"))),
+        }
+    }
+    Ok(settings)
+}
+
+fn text_of<'a>(object: &'a Object, key: &str) -> Result<&'a str, OdpError> {
+    entry(object, key)?.as_str().ok_or_else(|| invalid(format!("{key:?} is not text")))
+}
+
+fn optional_text(object: &Object, key: &str) -> Result<Option<String>, OdpError> {
+    match object.contains_key(key) {
+        true => Ok(Some(text_of(object, key)?.to_owned())),
+        false => Ok(None),
+    }
+}
+
+fn number_of(object: &Object, key: &str) -> Result<u64, OdpError> {
+    entry(object, key)?.as_u64().ok_or_else(|| invalid(format!("{key:?} is not a whole number")))
+}
+
+fn index_of(object: &Object, key: &str) -> Result<usize, OdpError> {
+    usize::try_from(number_of(object, key)?).map_err(|_| invalid(format!("{key:?} is too large")))
+}
+
+fn pair_of(object: &Object, key: &str) -> Result<(i64, i64), OdpError> {
+    let bad = || invalid(format!("{key:?} is not a pair of whole numbers"));
+    match list_of(object, key)?.as_slice() {
+        [first, second] => first.as_i64().zip(second.as_i64()).ok_or_else(bad),
+        _ => Err(bad()),
+    }
+}
+
+fn list_of<'a>(object: &'a Object, key: &str) -> Result<&'a Vec<Value>, OdpError> {
+    entry(object, key)?.as_array().ok_or_else(|| invalid(format!("{key:?} is not a list")))
+}

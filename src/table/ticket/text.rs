@@ -1,0 +1,115 @@
+//! The outside of a ticket: prefix, base64, checksum, compression.
+
+use std::io::{Read, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
+
+use crate::error::OdpError;
+
+/// What a ticket of this version starts with.
+const PREFIX: &str = "odp1.";
+
+/// Longest text that is looked at, in bytes: the outline of a country in full detail fits many times.
+const MAX_TEXT: usize = 16 << 20;
+
+/// Longest content that is unpacked, in bytes.
+const MAX_CONTENT: u64 = 64 << 20;
+
+pub(super) fn encode(content: &str) -> String {
+    let mut packer = DeflateEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail; if it did, the checksum would tell the reader.
+    let packed = packer.write_all(content.as_bytes()).and_then(|()| packer.finish()).unwrap_or_default();
+    let mut bytes = checksum(&packed).to_le_bytes().to_vec();
+    bytes.extend(packed);
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+pub(super) fn decode(text: &str) -> Result<String, OdpError> {
+    if text.len() > MAX_TEXT {
+        return Err(invalid(format!("{} bytes, at most {MAX_TEXT} are read", text.len())));
+    }
+    let Some(body) = text.strip_prefix(PREFIX) else {
+        let start: String = text.chars().take(8).collect();
+        return Err(invalid(format!("it starts with {start:?}, not with {PREFIX:?}")));
+    };
+    let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|error| invalid(format!("not base64: {error}")))?;
+    let Some((sum, packed)) = bytes.split_first_chunk::<4>() else {
+        return Err(invalid("it is cut off".into()));
+    };
+    if checksum(packed) != u32::from_le_bytes(*sum) {
+        return Err(invalid("its checksum is wrong: it was cut off or changed on its way".into()));
+    }
+    let mut content = Vec::new();
+    let mut unpacker = DeflateDecoder::new(packed).take(MAX_CONTENT + 1);
+    unpacker.read_to_end(&mut content).map_err(|error| invalid(format!("it cannot be unpacked: {error}")))?;
+    if content.len() as u64 > MAX_CONTENT {
+        return Err(invalid(format!("its content is longer than {MAX_CONTENT} bytes")));
+    }
+    String::from_utf8(content).map_err(|_| invalid("its content is not UTF-8".into()))
+}
+
+pub(super) fn invalid(reason: String) -> OdpError {
+    OdpError::InvalidTicket { reason }
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// FNV-1a, 64 bits.
+pub(super) fn fingerprint(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// `url` without user and password.
+pub(super) fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_survives_and_every_changed_byte_is_noticed() {
+        let content = r#"{"path":"a/b c.parquet","rows":5}"#;
+        let text = encode(content);
+        assert_eq!(decode(&text).unwrap(), content);
+        for at in 0..text.len() {
+            for replacement in ["A", "_", "!", ""] {
+                let mut garbled = text.clone();
+                garbled.replace_range(at..=at, replacement);
+                if garbled != text {
+                    assert!(decode(&garbled).is_err(), "{garbled}");
+                }
+            }
+        }
+        for cut in 0..text.len() {
+            assert!(decode(&text[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_small_text_does_not_unpack_to_gigabytes() {
+        let text = encode(&"a".repeat(usize::try_from(MAX_CONTENT).unwrap() + 1));
+        assert!(text.len() < 1 << 20);
+        assert!(decode(&text).unwrap_err().to_string().contains("longer than"));
+    }
+
+    #[test]
+    fn users_and_passwords_are_left_out() {
+        assert_eq!(without_user("https://u:p@host:80/"), "https://host:80/");
+        assert_eq!(without_user("s3://bucket"), "s3://bucket");
+        assert_eq!(without_user("file:///"), "file:///");
+    }
+}
