@@ -16,54 +16,12 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::prelude::{SessionContext, col};
 use serde_json::Value;
 
-use super::language::{FilterTimestamp, tests::EXTENSIONS, tests::cases_file};
+use super::cases::{ANSWERED, DIFFERENT, expected, table};
+use super::language::tests::{EXTENSIONS, cases_file};
 use super::*;
 use crate::geo::SpatialConjunct;
 
 type Answer = Result<Vec<i64>, String>;
-
-/// The table of the case file.
-fn table(text: &str) -> RecordBatch {
-    let json: Value = serde_json::from_str(text).unwrap();
-    let rows = json["rows"].as_array().unwrap();
-    let mut fields = vec![];
-    let mut columns: Vec<ArrayRef> = vec![];
-    for column in json["schema"].as_array().unwrap() {
-        let name = column["name"].as_str().unwrap();
-        let values: Vec<&Value> = rows.iter().map(|row| &row[name]).collect();
-        let texts = || values.iter().map(|value| value.as_str());
-        let array: ArrayRef = match column["type"].as_str().unwrap() {
-            "int64" => Arc::new(values.iter().map(|value| value.as_i64()).collect::<Int64Array>()),
-            "double" => Arc::new(values.iter().map(|value| value.as_f64()).collect::<Float64Array>()),
-            "bool" => Arc::new(values.iter().map(|value| value.as_bool()).collect::<BooleanArray>()),
-            "string" => Arc::new(texts().collect::<StringArray>()),
-            "binary" => Arc::new(texts().map(|hex| hex.map(from_hex)).collect::<BinaryArray>()),
-            "timestamp[us]" => {
-                let microseconds = |text| FilterTimestamp::read(text).unwrap().unix_nanoseconds() / 1000;
-                let values = texts().map(|text| text.map(|text| microseconds(text).try_into().unwrap()));
-                Arc::new(values.collect::<TimestampMicrosecondArray>())
-            }
-            "date32[day]" => {
-                let days = |text: &str| {
-                    let time = FilterTimestamp::read(text).unwrap();
-                    (time.unix_nanoseconds() / 86_400_000_000_000).try_into().unwrap()
-                };
-                Arc::new(texts().map(|text| text.map(days)).collect::<Date32Array>())
-            }
-            other => panic!("{other}"),
-        };
-        let metadata = column["metadata"].as_object().unwrap().iter();
-        let metadata = metadata.map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
-        let nullable = column["nullable"].as_bool().unwrap();
-        fields.push(Field::new(name, array.data_type().clone(), nullable).with_metadata(metadata.collect()));
-        columns.push(array);
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
 
 /// The values of column `id` in the rows that match.
 async fn matching(batch: &RecordBatch, text: &str, variables: &FilterVariables) -> Answer {
@@ -76,50 +34,6 @@ async fn matching(batch: &RecordBatch, text: &str, variables: &FilterVariables) 
     let found = found.await.map_err(|error| format!("running: {error}"))?;
     Ok(found.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect())
 }
-
-/// What the case file expects: the answer of its evaluator that knows NULL; where that one has none, of the other one,
-/// but for [`DIFFERENT`].
-fn expected(case: &Value) -> Option<Vec<i64>> {
-    let rows = if case["matches_arrow"].is_null() { &case["matches"] } else { &case["matches_arrow"] };
-    Some(rows.as_array()?.iter().map(|id| id.as_i64().unwrap()).collect())
-}
-
-/// Cases that the evaluator without NULL answers, and this crate in another way.
-const DIFFERENT: [(&str, Result<&[i64], &str>); 8] = [
-    // A text is no number: false there, an error here, since it is a mistake in any filter.
-    ("n == '3'", Err("column `n` is Int64, compared with the text \"3\"")),
-    ("species == 3", Err("column `species` is Utf8, compared with the number 3")),
-    ("id == $rid", Err("column `id` is Int64, compared with the text \"u-1\"")),
-    // True and false are numbers there.
-    ("1 < n < 3", Err("write `a < b and b < c`")),
-    ("n < 3 < 2", Err("write `a < b and b < c`")),
-    ("not n == 1", Err("put what it negates into parentheses")),
-    ("not depth > 100", Err("put what it negates into parentheses")),
-    // Nothing equals NULL.
-    ("null == null", Ok(&[])),
-];
-
-/// Cases that neither evaluator answers, and extensions.
-const ANSWERED: [(&str, &[i64]); 15] = [
-    ("n % 2 == 1", &[2, 4, 7, 9, 12]),
-    // A time with an offset against a column without: both are UTC.
-    ("ts > $t", &[5, 6, 7, 8, 9, 10, 11, 12]),
-    // The variable is a boolean, written as an integer.
-    ("?", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
-    // A geometry that is NULL is no match.
-    ("geo_null within 'POLYGON ((0 0, 10 0, 10 10, 0 10, 0 0))'", &[1, 5, 9]),
-    ("geo_null is not null and geo_null within 'POLYGON ((0 0, 10 0, 10 10, 0 10, 0 0))'", &[1, 5, 9]),
-    ("h3(geom, 5) == 'x'", &[]),
-    ("name IS NOT NULL", &[1, 2, 4, 5, 6, 7, 8, 9, 10, 12]),
-    ("depth IS NOT NULL AND depth > 100", &[4, 7, 9, 10, 12]),
-    ("name Is Null", &[3, 11]),
-    ("name is NULL", &[3, 11]),
-    ("name is Not null", &[1, 2, 4, 5, 6, 7, 8, 9, 10, 12]),
-    ("geom intersects 'POLYGON ((0 0, 10 0, 10 10, 0 10, 0 0))'", &[1, 2, 4, 5, 6, 7, 8, 9, 11]),
-    ("n = 1", &[2, 7, 12]),
-    ("NOT ok", &[3, 4, 6, 8, 11]),
-    ("ok AND NOT nothing", &[2, 7, 10, 12]),
-];
 
 #[tokio::test]
 async fn the_cases_of_the_reference_match_its_rows() {
