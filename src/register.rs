@@ -12,11 +12,12 @@ use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
 use crate::table::{
-    AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory, SelectFunction, TicketsFunction,
+    AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory, OpenTicketFunction, SelectFunction,
+    TicketsFunction,
 };
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets` and `odp_analyze`, the optimizer rules for ordered output and for
+/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets`, `odp_ticket` and `odp_analyze`, the optimizer rules for ordered output and for
 /// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
@@ -60,5 +61,6 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     ctx.register_udtf("odp_analyze", Arc::new(AnalyzeFunction));
     ctx.register_udtf("odp_select", Arc::new(SelectFunction));
     ctx.register_udtf("odp_tickets", Arc::new(TicketsFunction));
+    ctx.register_udtf("odp_ticket", Arc::new(OpenTicketFunction));
     Ok(())
 }

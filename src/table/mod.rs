@@ -15,7 +15,7 @@ mod time_column;
 
 pub(crate) use factory::OdpTableFactory;
 pub(crate) use functions::{
-    AnalyzeFunction, BatchesFunction, FilesFunction, SelectFunction, TicketsFunction,
+    AnalyzeFunction, BatchesFunction, FilesFunction, OpenTicketFunction, SelectFunction, TicketsFunction,
 };
 pub use provider::{OdpTableBuilder, OdpTableProvider};
 pub use selected_batch::{KeptReason, RowBounds, SelectedBatch};

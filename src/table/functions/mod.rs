@@ -1,11 +1,12 @@
 //! Table functions over a dataset's metadata, and over the rows that a filter selects.
 //!
 //! `odp_batches('t')` and `odp_files('t')`; with a filter in the ODP language `odp_batches('t', 'filter', 'variables')`,
-//! `odp_select` and `odp_tickets`; `odp_analyze`, which writes the snapshot file.
+//! `odp_select` and `odp_tickets`; `odp_ticket`, which opens one; `odp_analyze`, which writes the snapshot file.
 
 mod analyze;
 mod batches;
 mod files;
+mod open_ticket;
 mod select;
 mod tickets;
 
@@ -25,6 +26,7 @@ pub(crate) use analyze::AnalyzeFunction;
 pub(crate) use batches::BatchesFunction;
 pub(super) use batches::extents;
 pub(crate) use files::FilesFunction;
+pub(crate) use open_ticket::OpenTicketFunction;
 pub(crate) use select::SelectFunction;
 pub(crate) use tickets::TicketsFunction;
 

@@ -8,8 +8,9 @@ mod text;
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use datafusion::arrow::datatypes::FieldRef;
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::object_store::ObjectMeta;
 
@@ -137,6 +138,22 @@ impl BatchTicket {
     #[must_use]
     pub fn rows(&self) -> RowBounds {
         RowBounds::new(self.min_rows.min(self.rows), self.rows)
+    }
+
+    /// The columns of the rows, those of [`Selection::schema`].
+    ///
+    /// # Errors
+    /// [`OdpError::InvalidTicket`] if it names a column that it does not describe.
+    pub fn schema(&self) -> Result<SchemaRef, OdpError> {
+        let partition = |(name, value): &(String, ScalarValue)| {
+            Arc::new(Field::new(name, value.data_type(), true)) as FieldRef
+        };
+        let known: Vec<FieldRef> =
+            self.fields.iter().cloned().chain(self.partitions.iter().map(partition)).collect();
+        let find = |name: &String| known.iter().find(|field| field.name() == name).cloned();
+        let fields: Option<Vec<FieldRef>> = self.columns.iter().map(find).collect();
+        let fields = fields.ok_or_else(|| text::invalid("it does not describe all of its columns".into()))?;
+        Ok(Arc::new(Schema::new(fields)))
     }
 
     /// The file's version: path in its object store, size, time of modification, ETag.
