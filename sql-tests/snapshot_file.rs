@@ -17,7 +17,7 @@ use datafusion::parquet::file::metadata::{
 };
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
-use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider, TableOptions};
+use datafusion_odp::{BatchUnit, MetadataFiles, OdpError, OdpTableProvider, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -41,11 +41,11 @@ async fn described(table: OdpTableProvider) -> Result<(SchemaRef, String)> {
     Ok((schema, text))
 }
 
-fn options(metadata_files: bool, batch_unit: BatchUnit) -> TableOptions {
+fn options(metadata_files: MetadataFiles, batch_unit: BatchUnit) -> TableOptions {
     TableOptions { metadata_files, batch_unit, ..TableOptions::default() }
 }
 
-async fn open(path: &Path, metadata_files: bool, unit: BatchUnit) -> Result<OdpTableProvider> {
+async fn open(path: &Path, metadata_files: MetadataFiles, unit: BatchUnit) -> Result<OdpTableProvider> {
     // A session of its own, so that no footer is in its cache.
     let location = path.to_string_lossy().into_owned();
     let builder = OdpTableProvider::builder(location).with_options(options(metadata_files, unit));
@@ -53,7 +53,7 @@ async fn open(path: &Path, metadata_files: bool, unit: BatchUnit) -> Result<OdpT
 }
 
 async fn write_snapshot(path: &Path) -> Result<u64> {
-    let table = open(path, true, BatchUnit::RowGroup).await?;
+    let table = open(path, MetadataFiles::Snapshot, BatchUnit::RowGroup).await?;
     let written = table.write_snapshot(&session(2, &[])?).await?;
     assert_eq!(written.len(), 1);
     assert!(written[0].path.ends_with("/_odp_snapshot"), "{written:?}");
@@ -63,8 +63,8 @@ async fn write_snapshot(path: &Path) -> Result<u64> {
 /// With the snapshot file and without, under several units, the table is the same.
 async fn assert_same_table(path: &Path) -> Result<()> {
     for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7)] {
-        let by_footers = described(open(path, false, unit).await?).await?;
-        let by_snapshot = described(open(path, true, unit).await?).await?;
+        let by_footers = described(open(path, MetadataFiles::None, unit).await?).await?;
+        let by_snapshot = described(open(path, MetadataFiles::Snapshot, unit).await?).await?;
         assert_eq!(by_footers, by_snapshot, "{} {unit:?}", path.display());
     }
     Ok(())
@@ -150,7 +150,7 @@ async fn public_files_are_described_alike() -> Result<()> {
                 }
                 let dir = tempfile::tempdir()?;
                 fs::copy(&path, dir.path().join("a.parquet"))?;
-                if open(dir.path(), false, BatchUnit::RowGroup).await.is_err() {
+                if open(dir.path(), MetadataFiles::None, BatchUnit::RowGroup).await.is_err() {
                     continue;
                 }
                 write_snapshot(dir.path()).await?;
@@ -211,7 +211,8 @@ async fn opening_costs_one_listing_and_one_read() -> Result<()> {
     let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
     assert_eq!(gets, ["get d/_odp_snapshot", "get d/part-3.parquet"]);
     // Not wanted, it is not read.
-    let builder = OdpTableProvider::builder("memory:///d/").with_options(options(false, BatchUnit::RowGroup));
+    let builder = OdpTableProvider::builder("memory:///d/")
+        .with_options(options(MetadataFiles::None, BatchUnit::RowGroup));
     builder.open(&over(&store)?).await?;
     assert!(!store.take().iter().any(|request| request.contains("_odp_snapshot")));
     Ok(())
@@ -224,7 +225,7 @@ async fn a_damaged_snapshot_file_is_ignored() -> Result<()> {
     write_snapshot(dir.path()).await?;
     let file = dir.path().join("_odp_snapshot");
     let whole = fs::read(&file)?;
-    let expected = described(open(dir.path(), false, BatchUnit::RowGroup).await?).await?;
+    let expected = described(open(dir.path(), MetadataFiles::None, BatchUnit::RowGroup).await?).await?;
     let mut random = StdRng::seed_from_u64(3);
     let mut damaged =
         vec![vec![], whole[..7].to_vec(), whole[..whole.len() - 1].to_vec(), b"ODPSNAP9".repeat(9)];
@@ -237,7 +238,10 @@ async fn a_damaged_snapshot_file_is_ignored() -> Result<()> {
     }
     for bytes in damaged {
         fs::write(&file, bytes)?;
-        assert_eq!(described(open(dir.path(), true, BatchUnit::RowGroup).await?).await?, expected);
+        assert_eq!(
+            described(open(dir.path(), MetadataFiles::Snapshot, BatchUnit::RowGroup).await?).await?,
+            expected
+        );
     }
     Ok(())
 }
@@ -261,7 +265,7 @@ async fn a_forged_snapshot_file_does_no_harm() -> Result<()> {
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&file, bytes)?;
         // A table, or an error: the schema, say, may be another one now.
-        if let Ok(table) = open(dir.path(), true, BatchUnit::RowGroup).await {
+        if let Ok(table) = open(dir.path(), MetadataFiles::Snapshot, BatchUnit::RowGroup).await {
             let ctx = session(2, &[])?;
             ctx.register_table("t", Arc::new(table))?;
             let _ = run(&ctx, "SELECT * FROM t WHERE depth > 100").await;
@@ -346,30 +350,43 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
         file.set_modified(SystemTime::now() - Duration::from_secs(60))?;
     }
     write_parquet_metadata(dir.path(), &["a/0.parquet", "a/1.parquet", "b/2.parquet"])?;
-    assert_same_table(dir.path()).await?;
+    let assert_same = async || -> Result<()> {
+        let by_footers = described(open(dir.path(), MetadataFiles::None, BatchUnit::RowGroup).await?).await?;
+        let by_metadata = described(open(dir.path(), MetadataFiles::All, BatchUnit::RowGroup).await?).await?;
+        assert_eq!(by_footers, by_metadata);
+        Ok(())
+    };
+    assert_same().await?;
+    let open_all = async |store: &Arc<RecordingStore>| {
+        let builder = OdpTableProvider::builder("memory:///");
+        builder.with_options(options(MetadataFiles::All, BatchUnit::RowGroup)).open(&over(store)?).await
+    };
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir.path())?);
     let store = Arc::new(RecordingStore::new(store));
-    let table = OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    let table = open_all(&store).await?;
     assert_eq!(table.snapshot().num_batches(), 15);
     assert_eq!(store.take(), ["list ", "get _metadata"]);
+    // Only for who asks for it: it names no versions.
+    OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    assert_eq!(store.take(), ["list ", "get a/0.parquet", "get a/1.parquet", "get b/2.parquet"]);
     // What is written after it is read, and so is what it does not name.
     std::thread::sleep(Duration::from_millis(20));
     write(&dir.path().join("a/1.parquet"), &observations(5, 60, 1)?, 20)?;
     write(&dir.path().join("c.parquet"), &observations(7, 20, 1)?, 20)?;
-    assert_same_table(dir.path()).await?;
-    let table = OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    assert_same().await?;
+    let table = open_all(&store).await?;
     assert_eq!(table.snapshot().num_rows(), 280);
     let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
     assert_eq!(gets, ["get _metadata", "get a/1.parquet", "get c.parquet"]);
     // A snapshot file is believed first; it is of file versions.
     write_snapshot(dir.path()).await?;
-    OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    open_all(&store).await?;
     let gets: Vec<String> = store.take().into_iter().filter(|r| r.starts_with("get")).collect();
-    assert_eq!(gets, ["get _odp_snapshot"]);
+    assert_eq!(gets, ["get _odp_snapshot", "get _metadata"]);
     fs::remove_file(dir.path().join("_odp_snapshot"))?;
     // Damaged, it is ignored.
     fs::write(dir.path().join("_metadata"), b"PAR1 not a footer PAR1")?;
-    assert_same_table(dir.path()).await?;
+    assert_same().await?;
     Ok(())
 }
 
@@ -433,7 +450,6 @@ async fn learnt_extents_are_kept() -> Result<()> {
     again.sql(&create).await?;
     let (by_rows, _) = run(&again, sql).await?;
     assert_eq!(answer(by_snapshot)?, answer(by_rows)?);
-    // As another type the column may hold other geometries: nothing is known of it.
     Ok(())
 }
 

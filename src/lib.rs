@@ -81,7 +81,7 @@ pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup
 pub use discover::WrittenSnapshot;
 pub use error::OdpError;
 pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables, print_filter};
-pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
+pub use options::{BatchUnit, MetadataFiles, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
 pub use table::{
     BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,

@@ -125,6 +125,21 @@ pub enum BatchUnit {
     Rows(u64),
 }
 
+/// Which files that gather footers are read, instead of the footers that they speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum MetadataFiles {
+    /// None: every footer is read.
+    None,
+    /// The snapshot file of the dataset, `_odp_snapshot`. Each of its entries names the version of its file.
+    #[default]
+    Snapshot,
+    /// `_metadata`, too, as PyArrow, Dask and Spark write it. It names no versions: it is believed of files that are older
+    /// than it. One that was not written anew after its files, and got a later time than they by a copy, gives wrong
+    /// answers.
+    All,
+}
+
 /// Options of one table, from `OPTIONS (…)` or the builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableOptions {
@@ -134,9 +149,8 @@ pub struct TableOptions {
     pub file_extensions: Vec<String>,
     /// Read `key=value` path segments as columns, even when none are declared; `hive_partitions`.
     pub hive_partitions: bool,
-    /// Take what footers say from a snapshot file in the dataset, or from a `_metadata` file, instead of reading each
-    /// footer; only of file versions that they speak of. `metadata_files`.
-    pub metadata_files: bool,
+    /// What to read instead of the footers that it speaks of; `metadata_files`.
+    pub metadata_files: MetadataFiles,
 }
 
 impl Default for TableOptions {
@@ -145,7 +159,7 @@ impl Default for TableOptions {
             batch_unit: BatchUnit::default(),
             file_extensions: [".parquet", ".parq", ".pq", ".geoparquet"].map(String::from).to_vec(),
             hive_partitions: true,
-            metadata_files: true,
+            metadata_files: MetadataFiles::default(),
         }
     }
 }
@@ -191,9 +205,10 @@ impl TableOptions {
                     _ => return Err(invalid("true or false")),
                 },
                 "metadata_files" => match value.to_ascii_lowercase().as_str() {
-                    "true" => options.metadata_files = true,
-                    "false" => options.metadata_files = false,
-                    _ => return Err(invalid("true or false")),
+                    "none" => options.metadata_files = MetadataFiles::None,
+                    "snapshot" => options.metadata_files = MetadataFiles::Snapshot,
+                    "all" => options.metadata_files = MetadataFiles::All,
+                    _ => return Err(invalid("none, snapshot or all")),
                 },
                 _ => return Err(invalid(TABLE_OPTIONS)),
             }

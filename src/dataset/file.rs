@@ -2,6 +2,7 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::object_store::ObjectMeta;
+use parquet::file::metadata::RowGroupMetaData;
 
 /// A Parquet file of a dataset, as it was when the dataset was opened.
 #[derive(Debug, Clone)]
@@ -31,6 +32,25 @@ pub struct RowGroup {
     pub compressed_bytes: u64,
     /// Size after decompression, in bytes, still encoded.
     pub uncompressed_bytes: u64,
+}
+
+impl RowGroup {
+    /// What a footer says of a row group that begins with row `first_row` of its file.
+    pub(crate) fn of_footer(group: &RowGroupMetaData, first_row: u64) -> Self {
+        let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+        // What DataFusion's byte ranges are compared with: the offset of the first column's first page.
+        let offset = group
+            .columns()
+            .first()
+            .map_or(0, |column| column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()));
+        Self {
+            first_row,
+            rows: positive(group.num_rows()),
+            offset: positive(offset),
+            compressed_bytes: positive(group.compressed_size()),
+            uncompressed_bytes: positive(group.total_byte_size()),
+        }
+    }
 }
 
 /// Whether two descriptions of one path are of one version: same size, and same ETag, or time where one has no ETag.

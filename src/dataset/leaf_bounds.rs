@@ -38,6 +38,17 @@ impl LeafBounds {
         all
     }
 
+    /// The bounds at `indices`, in their order.
+    pub(crate) fn take(&self, indices: impl Iterator<Item = usize>) -> Self {
+        let mut taken = Self::default();
+        for i in indices {
+            taken.min.push(self.min[i]);
+            taken.max.push(self.max[i]);
+            taken.null_counts.push(self.null_counts[i]);
+        }
+        taken
+    }
+
     pub(crate) fn slice(&self, range: &Range<usize>) -> Self {
         Self {
             min: self.min[range.clone()].to_vec(),

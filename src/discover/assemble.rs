@@ -1,5 +1,7 @@
 //! From the facts of files to a [`DatasetSnapshot`]: one schema, batches, and their bounds in the table's types.
 
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::UInt64Array;
@@ -11,10 +13,11 @@ use datafusion::datasource::physical_plan::parquet::{transform_binary_to_string,
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, SortExpr};
+use datafusion::object_store::path::Path;
 
 use super::FileRange;
 use super::facts::{FileEntry, FileFacts, SortedBy, common_prefix};
-use super::geometry::FilesOfSchema;
+use super::geometry::{FileColumn, FilesOfSchema};
 use super::hive::Partitions;
 use super::leaves::nested_numbers;
 use super::listing::ListedFile;
@@ -33,7 +36,7 @@ pub(super) struct Assembly {
     pub(super) location: String,
     /// In order, as they were found now.
     pub(super) listed: Vec<ListedFile>,
-    /// Of all listed files, in their order.
+    /// Of all listed files, in any order.
     pub(super) facts: Vec<FileFacts>,
     pub(super) partitions: Partitions,
     /// Columns that the user declared.
@@ -43,28 +46,60 @@ pub(super) struct Assembly {
     pub(super) range: Option<FileRange>,
 }
 
+/// One file among all facts.
+#[derive(Clone)]
+struct Placed<'a> {
+    facts: &'a FileFacts,
+    file: &'a FileEntry,
+    /// Its row groups among those of `facts`.
+    groups: Range<usize>,
+    /// The first of them among those of all facts.
+    first_group: usize,
+}
+
+impl<'a> Placed<'a> {
+    /// Its path, its number of row groups, and what it says of geometry columns.
+    fn geometry(&self) -> (&'a str, usize, &'a [FileColumn]) {
+        (self.file.object_meta.location.as_ref(), self.file.row_groups, &self.file.geometry)
+    }
+}
+
 impl Assembly {
-    fn entries(&self) -> impl Iterator<Item = (&FileFacts, &FileEntry)> {
-        self.facts.iter().flat_map(|facts| facts.files.iter().map(move |file| (facts, file)))
+    /// The files, in the order in which they are listed.
+    fn placed(&self) -> Vec<Placed<'_>> {
+        let listed = self.listed.iter().enumerate();
+        let by_path: HashMap<&Path, usize> =
+            listed.map(|(i, file)| (&file.object_meta.location, i)).collect();
+        let mut placed: Vec<(usize, Placed<'_>)> = Vec::with_capacity(self.listed.len());
+        let mut first_group = 0;
+        for facts in &self.facts {
+            let mut next = 0;
+            for file in &facts.files {
+                let groups = next..next + file.row_groups;
+                next = groups.end;
+                if let Some(position) = by_path.get(&file.object_meta.location) {
+                    placed.push((*position, Placed { facts, file, groups, first_group }));
+                }
+                first_group += file.row_groups;
+            }
+        }
+        placed.sort_by_key(|(position, _)| *position);
+        placed.into_iter().map(|(_, placed)| placed).collect()
     }
 
     /// # Errors
     /// [`OdpError::SchemaMismatch`] and [`OdpError::InvalidData`] for files that do not fit together, or not what was
     /// declared.
     pub(super) fn snapshot(self, parquet: &ParquetOptions) -> Result<DatasetSnapshot, OdpError> {
-        let file_schema = self.file_schema(parquet)?;
-        let lists: Vec<FilesOfSchema<'_>> = self
-            .facts
-            .iter()
-            .map(|facts| FilesOfSchema {
-                schema: &facts.schema,
-                files: facts
-                    .files
-                    .iter()
-                    .map(|file| {
-                        (file.object_meta.location.as_ref(), file.row_groups, file.geometry.as_slice())
-                    })
-                    .collect(),
+        let placed = self.placed();
+        let file_schema = self.file_schema(&placed, parquet)?;
+        let lists: Vec<FilesOfSchema<'_>> = placed
+            .chunk_by(|a, b| std::ptr::eq(a.facts, b.facts))
+            .filter_map(|files| {
+                Some(FilesOfSchema {
+                    schema: &files.first()?.facts.schema,
+                    files: files.iter().map(Placed::geometry).collect(),
+                })
             })
             .collect();
         let geometry = geometry::merge(&file_schema, &lists)?;
@@ -75,16 +110,23 @@ impl Assembly {
         let table_schema =
             TableSchema::builder(file_schema).with_table_partition_cols(partition_fields).build();
 
-        let sorting = self.sorting(table_schema.file_schema());
-        let row_group_bounds = self.row_group_bounds(&table_schema)?;
-        let nested = self.nested_bounds(table_schema.file_schema());
-        let mut first_row_group = Vec::with_capacity(self.listed.len());
+        let sorting = sorting(&placed, table_schema.file_schema());
+        let row_group_bounds = self.row_group_bounds(&placed, &table_schema)?;
+        let nested = self.nested_bounds(&placed, table_schema.file_schema());
+        let mut first_row_group = Vec::with_capacity(placed.len());
         let mut row_groups = 0;
-        for (_, file) in self.entries() {
+        for file in &placed {
             first_row_group.push(row_groups);
-            row_groups += file.row_groups;
+            row_groups += file.groups.len();
         }
-        let files = dataset_files(self.listed, &self.facts, self.partitions.values);
+        let groups = placed.iter().map(|placed| placed.facts.row_groups[placed.groups.clone()].to_vec());
+        let files: Vec<DatasetFile> = self
+            .listed
+            .iter()
+            .zip(groups)
+            .zip(self.partitions.values.iter().cloned())
+            .map(|((listed, groups), values)| DatasetFile::new(listed.object_meta.clone(), values, groups))
+            .collect();
         let batches = match (&self.range, files.as_slice()) {
             (None, files) => cut_into_batches(files, self.unit),
             (Some(range), [file]) => Vec::from_iter(cut_range(file, range.first_row, range.rows)),
@@ -119,15 +161,18 @@ impl Assembly {
     }
 
     /// The columns of the table that are in files.
-    fn file_schema(&self, parquet: &ParquetOptions) -> Result<SchemaRef, OdpError> {
-        // One file stands for all of its list.
-        let schemas = || {
-            let first = |facts: &FileFacts| facts.files.first().map(|file| file.object_meta.location.clone());
-            // Facts of no files are of a file that only has a schema.
-            self.facts.iter().map(move |facts| (first(facts).unwrap_or_default(), facts.schema.as_ref()))
-        };
-        let paths: Vec<_> = schemas().collect();
-        let named = || paths.iter().map(|(path, schema)| (path.as_ref(), *schema));
+    fn file_schema(&self, placed: &[Placed<'_>], parquet: &ParquetOptions) -> Result<SchemaRef, OdpError> {
+        // Of each list one file stands for all: the first.
+        let mut seen = HashSet::new();
+        let firsts = placed.iter().filter(|placed| seen.insert(std::ptr::from_ref(placed.facts)));
+        let mut schemas: Vec<(&str, &Schema)> = firsts
+            .map(|placed| (placed.file.object_meta.location.as_ref(), placed.facts.schema.as_ref()))
+            .collect();
+        if placed.is_empty() {
+            // A dataset of no files may still have a schema.
+            schemas.extend(self.facts.iter().map(|facts| ("_common_metadata", facts.schema.as_ref())));
+        }
+        let named = || schemas.iter().copied();
         let file_schema = match &self.declared {
             Some(declared) => {
                 schema::check_declared(declared, named())?;
@@ -148,9 +193,13 @@ impl Assembly {
     }
 
     /// The bounds of all row groups of all files.
-    fn row_group_bounds(&self, table: &TableSchema) -> DataFusionResult<BatchBounds> {
-        let rows: UInt64Array =
-            self.facts.iter().flat_map(|facts| &facts.row_groups).map(|group| Some(group.rows)).collect();
+    fn row_group_bounds(&self, placed: &[Placed<'_>], table: &TableSchema) -> DataFusionResult<BatchBounds> {
+        let rows: UInt64Array = placed
+            .iter()
+            .flat_map(|placed| &placed.facts.row_groups[placed.groups.clone()])
+            .map(|group| Some(group.rows))
+            .collect();
+        let order = group_order(placed);
         let mut columns = Vec::with_capacity(table.table_schema().fields().len());
         for field in table.file_schema().fields() {
             let data_type = field.data_type();
@@ -164,12 +213,16 @@ impl Assembly {
                     }
                 });
             }
-            columns.push(ColumnBounds::concat(&parts.iter().collect::<Vec<_>>())?);
+            let column = ColumnBounds::concat(&parts.iter().collect::<Vec<_>>())?;
+            columns.push(match &order {
+                Some(order) => column.take(order)?,
+                None => column,
+            });
         }
-        let file_of_group: UInt64Array = self
-            .entries()
+        let file_of_group: UInt64Array = placed
+            .iter()
             .enumerate()
-            .flat_map(|(file, (_, entry))| std::iter::repeat_n(Some(file as u64), entry.row_groups))
+            .flat_map(|(file, placed)| std::iter::repeat_n(Some(file as u64), placed.groups.len()))
             .collect();
         for (at, (_, data_type)) in self.partitions.columns.iter().enumerate() {
             let empty = ScalarValue::try_from(data_type)?.to_array_of_size(0)?;
@@ -186,7 +239,8 @@ impl Assembly {
     }
 
     /// The bounds of all row groups of all files, of the numbers inside structs of the table.
-    fn nested_bounds(&self, table: &Schema) -> Vec<(Vec<String>, LeafBounds)> {
+    fn nested_bounds(&self, placed: &[Placed<'_>], table: &Schema) -> Vec<(Vec<String>, LeafBounds)> {
+        let order = group_order(placed);
         let mut found = Vec::new();
         for (path, data_type) in nested_numbers(table) {
             let parts: Vec<LeafBounds> = self
@@ -198,51 +252,42 @@ impl Assembly {
                 })
                 .collect();
             let bounds = LeafBounds::concat(parts.iter());
+            let bounds = match &order {
+                Some(order) => bounds.take(order.values().iter().filter_map(|i| usize::try_from(*i).ok())),
+                None => bounds,
+            };
             found.push((path, bounds));
         }
         found
     }
-
-    /// The order that every row group of every file declares, as far as they agree; columns of the table only.
-    ///
-    /// A descending float is left out: DataFusion sorts NaN above all numbers, other writers put it last.
-    fn sorting(&self, table: &Schema) -> Vec<SortExpr> {
-        let mut common: Option<Vec<SortExpr>> = None;
-        for (facts, file) in self.entries() {
-            let Some(sorting) = &file.sorting else { continue };
-            let declared = in_table_order(sorting, &facts.schema, table);
-            let kept = match common {
-                None => declared,
-                Some(known) => common_prefix(known, declared),
-            };
-            if kept.is_empty() {
-                return kept;
-            }
-            common = Some(kept);
-        }
-        common.unwrap_or_default()
-    }
 }
 
-fn dataset_files(
-    listed: Vec<ListedFile>,
-    facts: &[FileFacts],
-    partition_values: Vec<Vec<ScalarValue>>,
-) -> Vec<DatasetFile> {
-    let row_groups = facts.iter().flat_map(|facts| {
-        let mut next = 0;
-        facts.files.iter().map(move |file| {
-            let start = next;
-            next += file.row_groups;
-            facts.row_groups[start..next].to_vec()
-        })
-    });
-    listed
-        .into_iter()
-        .zip(row_groups)
-        .zip(partition_values)
-        .map(|((listed, row_groups), values)| DatasetFile::new(listed.object_meta, values, row_groups))
-        .collect()
+/// Where the row groups of the files lie among those of all facts; `None` if they are in order already.
+fn group_order(placed: &[Placed<'_>]) -> Option<UInt64Array> {
+    let groups =
+        || placed.iter().flat_map(|placed| placed.first_group..placed.first_group + placed.groups.len());
+    let is_in_order = groups().enumerate().all(|(i, group)| i == group);
+    (!is_in_order).then(|| groups().map(|group| Some(group as u64)).collect())
+}
+
+/// The order that every row group of every file declares, as far as they agree; columns of the table only.
+///
+/// A descending float is left out: DataFusion sorts NaN above all numbers, other writers put it last.
+fn sorting(placed: &[Placed<'_>], table: &Schema) -> Vec<SortExpr> {
+    let mut common: Option<Vec<SortExpr>> = None;
+    for Placed { facts, file, .. } in placed {
+        let Some(sorting) = &file.sorting else { continue };
+        let declared = in_table_order(sorting, &facts.schema, table);
+        let kept = match common {
+            None => declared,
+            Some(known) => common_prefix(known, declared),
+        };
+        if kept.is_empty() {
+            return kept;
+        }
+        common = Some(kept);
+    }
+    common.unwrap_or_default()
 }
 
 /// The layouts of text and binary that the session wants Parquet read as.

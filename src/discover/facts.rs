@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::object_store::ObjectMeta;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::geometry::{self, FileColumn};
 use super::{bounds, leaves};
@@ -73,23 +73,6 @@ impl FileFacts {
         };
         let schema = Arc::new(Schema::new(schema.fields));
         Self { schema, int96, files: vec![entry], row_groups: row_groups(footer), columns, nested }
-    }
-
-    /// Of no files.
-    pub(super) fn none() -> Self {
-        Self {
-            schema: Arc::new(Schema::empty()),
-            int96: None,
-            files: vec![],
-            row_groups: vec![],
-            columns: vec![],
-            nested: vec![],
-        }
-    }
-
-    /// Whether the two lists can be one.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.int96 == other.int96 && (Arc::ptr_eq(&self.schema, &other.schema) || self.schema == other.schema)
     }
 
     /// Facts of files of one schema, one list after the other; `None` of no lists.
@@ -159,33 +142,14 @@ fn share_equal_parts(files: &mut [FileEntry]) {
 }
 
 fn row_groups(footer: &ParquetMetaData) -> Vec<RowGroup> {
-    let positive = |n: i64| u64::try_from(n).unwrap_or(0);
     let mut first_row = 0;
-    footer
-        .row_groups()
-        .iter()
-        .map(|group| {
-            let rows = positive(group.num_rows());
-            let row_group = RowGroup {
-                first_row,
-                rows,
-                offset: positive(first_page_offset(group)),
-                compressed_bytes: positive(group.compressed_size()),
-                uncompressed_bytes: positive(group.total_byte_size()),
-            };
-            first_row += rows;
-            row_group
-        })
-        .collect()
-}
-
-/// What DataFusion's byte ranges are compared with: the offset of the first column's first page.
-fn first_page_offset(group: &RowGroupMetaData) -> i64 {
-    group.columns().first().map_or(0, first_page_offset_of)
-}
-
-pub(super) fn first_page_offset_of(column: &ColumnChunkMetaData) -> i64 {
-    column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset())
+    let mut groups = Vec::with_capacity(footer.num_row_groups());
+    for group in footer.row_groups() {
+        let group = RowGroup::of_footer(group, first_row);
+        first_row += group.rows;
+        groups.push(group);
+    }
+    groups
 }
 
 /// The order that every row group with rows declares, as far as they agree and by whole columns; `None` without rows.

@@ -1,8 +1,9 @@
 //! Reads the footers of many files, several at a time, and keeps what they say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::TimeUnit;
+use datafusion::arrow::datatypes::{SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::config::ParquetOptions;
@@ -14,11 +15,11 @@ use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::Type;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::facts::{FILES_PER_RUN, FileFacts, first_page_offset_of};
+use super::facts::{FILES_PER_RUN, FileFacts};
 use super::footer::{self, fetch_footer};
 use crate::error::OdpError;
 
-/// What the footers of `files` say, in order of the files; reads several at a time, on all threads.
+/// What the footers of `files` say, in any order; reads several at a time, on all threads.
 pub(super) async fn read_footers(
     state: &dyn Session,
     store: &Arc<dyn ObjectStore>,
@@ -49,37 +50,38 @@ pub(super) async fn read_footers(
     runs.finish()
 }
 
-/// Puts facts of single files together, so that what is kept of 100,000 files is a few hundred lists.
+/// Puts facts of single files together, so that what is kept of 100,000 files is a few hundred lists. Files of one
+/// schema, that is; they leave in another order where schemas take turns.
 #[derive(Default)]
 pub(super) struct Runs {
     done: Vec<FileFacts>,
-    pending: Vec<FileFacts>,
+    pending: HashMap<(SchemaRef, Option<Arc<str>>), Vec<FileFacts>>,
 }
 
 impl Runs {
     pub(super) fn push(&mut self, facts: FileFacts) -> Result<(), OdpError> {
-        let pending: usize = self.pending.iter().map(|run| run.files.len()).sum();
-        let fits = pending + facts.files.len() <= FILES_PER_RUN
-            && self.pending.last().is_none_or(|before| before.is_like(&facts));
-        if !fits {
-            self.flush()?;
+        let key = (Arc::clone(&facts.schema), facts.int96.clone());
+        let pending = self.pending.entry(key).or_default();
+        let files: usize = pending.iter().map(|run| run.files.len()).sum();
+        if files + facts.files.len() > FILES_PER_RUN {
+            self.done.extend(merged(std::mem::take(pending))?);
         }
-        self.pending.push(facts);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), OdpError> {
-        let mut pending = std::mem::take(&mut self.pending);
-        self.done.extend(match pending.len() {
-            1 => pending.pop(),
-            _ => FileFacts::concat(pending)?,
-        });
+        pending.push(facts);
         Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Vec<FileFacts>, OdpError> {
-        self.flush()?;
+        for (_, pending) in self.pending {
+            self.done.extend(merged(pending)?);
+        }
         Ok(self.done)
+    }
+}
+
+fn merged(mut runs: Vec<FileFacts>) -> Result<Option<FileFacts>, OdpError> {
+    match runs.len() {
+        1 => Ok(runs.pop()),
+        _ => Ok(FileFacts::concat(runs)?),
     }
 }
 
@@ -126,7 +128,10 @@ fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxE
             return Err(format!("row group {index} has {} rows", group.num_rows()).into());
         }
         for column in group.columns() {
-            let (start, length) = (first_page_offset_of(column), column.compressed_size());
+            let (start, length) = (
+                column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()),
+                column.compressed_size(),
+            );
             let end =
                 u64::try_from(start).ok().zip(u64::try_from(length).ok()).map(|(a, b)| a.saturating_add(b));
             if end.is_none_or(|end| end > file_size) {

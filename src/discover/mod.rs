@@ -25,18 +25,19 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::ObjectStore;
 
 use assemble::Assembly;
+use facts::FileFacts;
 pub(crate) use footer::{cached_footer, fetch_footer};
-use footers::{Int96Setting, read_footers};
+use footers::{Int96Setting, Runs, read_footers};
 pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use hive::DeclaredPartition;
 use known_files::KnownFiles;
 pub(crate) use leaves::keeps_bounds;
-use listing::{Listing, Location};
+use listing::{ListedFile, Listing, Location};
 use snapshot_file::SnapshotFile;
 
 use crate::dataset::DatasetSnapshot;
 use crate::error::OdpError;
-use crate::options::TableOptions;
+use crate::options::{MetadataFiles, TableOptions};
 
 /// What to open, and how.
 #[derive(Debug, Clone)]
@@ -113,15 +114,10 @@ pub(crate) async fn open_snapshot(
     for location in &place.locations {
         let mut listing = location.list(place.store.as_ref(), &request.options.file_extensions).await?;
         listing.files.retain(|file| seen.insert(file.object_meta.location.clone()));
-        let (known, snapshot_file) = match request.options.metadata_files {
-            true => known_files(state, &place, location, &listing).await,
-            false => (KnownFiles::default(), SnapshotFile::default()),
-        };
-        let unknown = known.unknown(&listing.files);
-        let unknown = unknown.into_iter().map(|file| file.object_meta.clone()).collect();
-        let read = read_footers(state, &place.store, unknown).await?;
-        facts.extend(known.merge(&listing.files, read)?);
-        if let Some(common) = listing.common_metadata.filter(|_| request.options.metadata_files) {
+        let metadata_files = request.options.metadata_files;
+        let (known, snapshot_file) = known_files(state, &place, location, &listing, metadata_files).await;
+        facts.extend(all_facts(state, &place.store, known, &listing.files).await?);
+        if let Some(common) = listing.common_metadata.filter(|_| metadata_files != MetadataFiles::None) {
             // The columns of a dataset without files.
             let footer = read_footers(state, &place.store, vec![common]).await?;
             facts.extend(footer.iter().map(|facts| facts.slice(&(0..0))));
@@ -154,22 +150,35 @@ async fn known_files(
     place: &Place,
     location: &Location,
     listing: &Listing,
+    metadata_files: MetadataFiles,
 ) -> (KnownFiles, SnapshotFile) {
     let store = place.store.as_ref();
     let Ok(directory) = location.directory() else { return Default::default() };
     let mut snapshot_file = SnapshotFile::default();
-    if let Some(found) = &listing.snapshot {
+    if let Some(found) = listing.snapshot.as_ref().filter(|_| metadata_files != MetadataFiles::None) {
         snapshot_file = SnapshotFile::read(store, found, directory, &int96_text(state)).await;
     }
-    let known = std::mem::take(&mut snapshot_file.known);
-    if let Some(found) = &listing.metadata
-        && !known.unknown(&listing.files).is_empty()
-    {
+    let mut known = std::mem::take(&mut snapshot_file.known);
+    if let Some(found) = listing.metadata.as_ref().filter(|_| metadata_files == MetadataFiles::All) {
         let int96 = Int96Setting::of(&state.config_options().execution.parquet);
-        let also = parquet_metadata::read(store, found, directory, &listing.files, int96).await;
-        return (known.or(also), snapshot_file);
+        known = known.or(parquet_metadata::read(store, found, directory, &listing.files, int96).await);
     }
     (known, snapshot_file)
+}
+
+/// The facts of all `files`, in any order; reads the footers of those that are not known.
+async fn all_facts(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    known: KnownFiles,
+    files: &[ListedFile],
+) -> Result<Vec<FileFacts>, OdpError> {
+    let (known, unknown) = known.take(files);
+    let unknown = unknown.into_iter().map(|file| file.object_meta.clone()).collect();
+    let read = read_footers(state, store, unknown).await?;
+    let mut runs = Runs::default();
+    known.into_iter().chain(read).try_for_each(|facts| runs.push(facts))?;
+    runs.finish()
 }
 
 /// A snapshot file that was written.
@@ -199,6 +208,7 @@ pub(crate) async fn write_snapshots(
     learnt_by: &DatasetSnapshot,
 ) -> Result<Vec<WrittenSnapshot>, OdpError> {
     let place = Place::find(state, request)?;
+    let is_trusted = request.options.metadata_files != MetadataFiles::None;
     let mut written = Vec::with_capacity(place.locations.len());
     for location in &place.locations {
         let directory = location.directory()?;
@@ -209,14 +219,13 @@ pub(crate) async fn write_snapshots(
                 format!("a snapshot file for {}, which is a file and no directory", location.display());
             return Err(OdpError::Unsupported { what });
         }
-        let mut known = KnownFiles::default();
-        if let Some(found) = &listing.snapshot {
-            known = SnapshotFile::read(store, found, directory, &int96_text(state)).await.known;
+        let mut snapshot_file = SnapshotFile::default();
+        if let Some(found) = listing.snapshot.as_ref().filter(|_| is_trusted) {
+            snapshot_file = SnapshotFile::read(store, found, directory, &int96_text(state)).await;
+            // What others have learnt stays.
+            snapshot_file.teach(learnt_by);
         }
-        let unknown = known.unknown(&listing.files);
-        let unknown = unknown.into_iter().map(|file| file.object_meta.clone()).collect();
-        let read = read_footers(state, &place.store, unknown).await?;
-        let facts = known.merge(&listing.files, read)?;
+        let facts = all_facts(state, &place.store, snapshot_file.known, &listing.files).await?;
         let files = listing.files.len();
         let groups = || facts.iter().flat_map(|facts| &facts.row_groups);
         let (row_groups, rows) = (groups().count(), groups().map(|group| group.rows).sum());

@@ -1,8 +1,10 @@
 //! `_metadata` as PyArrow, Dask and Spark write it: the footers of all files of a directory in one, each row group with
 //! the path of its file.
 //!
-//! It says nothing of versions. It is believed of a file that was last written before it; at the first read the file's
-//! own footer is compared with what was planned. One with GeoParquet metadata is not used: its boxes are of one file.
+//! It says nothing of versions, and is read only for who asks for it. It is believed of a file that was last written
+//! before it, which is a guess: a copy gives files other times. When a file is read, its own footer is compared with what
+//! was planned; what is answered without reading it is not. One with GeoParquet metadata is not used: its boxes are of
+//! one file.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,6 +22,9 @@ use super::known_files::KnownFiles;
 use super::listing::ListedFile;
 use crate::error::OdpError;
 use datafusion::common::runtime::SpawnedTask;
+
+/// A larger file is not read: decoded it takes several times as much memory.
+const MAX_BYTES: u64 = 1 << 30;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,6 +62,9 @@ async fn try_read(
     if older.is_empty() {
         return Ok(KnownFiles::default());
     }
+    if object_meta.size > MAX_BYTES {
+        return Err(format!("it has {} bytes", object_meta.size).into());
+    }
     let bytes = store.get(&object_meta.location).await?.bytes().await?;
     // Decoded in a task of its own: a panic of the decoder stays in it.
     let decoded = SpawnedTask::spawn_blocking(move || -> Result<KnownFiles, BoxError> {
@@ -69,7 +77,7 @@ async fn try_read(
     decoded.join().await?
 }
 
-/// The facts of each file in `older` that all row groups of are in `footers`.
+/// The facts of each file in `older` that `footers` names; that it names all row groups of it is believed.
 fn split(
     footers: ParquetMetaData,
     directory: &Path,

@@ -24,7 +24,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::source::BatchRun;
-use crate::dataset::{DatasetSnapshot, is_same_version};
+use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
 use crate::discover::{cached_footer, fetch_footer};
 use crate::error::OdpError;
 
@@ -156,7 +156,7 @@ impl PinnedReader {
             && planned
                 .iter()
                 .zip(footer.row_groups())
-                .all(|(planned, found)| u64::try_from(found.num_rows()) == Ok(planned.rows));
+                .all(|(planned, found)| *planned == RowGroup::of_footer(found, planned.first_row));
         match is_same {
             true => Ok(()),
             false => Err(OdpError::InvalidData {

@@ -20,6 +20,8 @@ pub(crate) struct TableGeometry {
     crs: Option<KnownCrs>,
     curved_edges: Option<String>,
     extension: Option<String>,
+    /// What the last file said.
+    last: Option<Arc<GeometryDescription>>,
     /// One per file.
     files: Vec<Option<FileGeometry>>,
     /// One per row group of all files.
@@ -99,6 +101,7 @@ impl TableGeometry {
             crs: None,
             curved_edges: None,
             extension: None,
+            last: None,
             files: Vec::new(),
             extents: Vec::new(),
         }
@@ -141,11 +144,11 @@ impl TableGeometry {
         self.curved_edges = self.curved_edges.take().or_else(|| about.curved_edges.clone());
         let extension = about.extension.as_ref().filter(|_| about.is_declared);
         self.extension = self.extension.take().or_else(|| extension.cloned());
-        let last = self.files.iter().rev().flatten().next().map(|last| &last.description);
-        let description: Arc<GeometryDescription> = match last {
-            Some(same) if **same == *about.description => Arc::clone(same),
+        let description = match &self.last {
+            Some(same) if *same == about.description => Arc::clone(same),
             _ => Arc::clone(&about.description),
         };
+        self.last = Some(Arc::clone(&description));
         let extent = file.extent.filter(|_| is_kept);
         self.files.push(about.is_declared.then_some(FileGeometry { description, extent }));
         match is_kept {

@@ -8,6 +8,7 @@
 //! | … | the header, JSON; it names sections by offset and length |
 //! | … | the sections, each an Arrow IPC stream of at most one record batch, compressed with Zstandard |
 
+use std::cell::Cell;
 use std::io::Read;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::ipc::reader::StreamDecoder;
+use datafusion::arrow::ipc::root_as_message;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use serde_json::{Value, json};
 
@@ -27,9 +29,9 @@ const PREFIX: usize = 20;
 
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// A section is at most so many times as large as its compressed form, and [`MIN_LIMIT`].
-const MAX_RATIO: u64 = 1000;
-const MIN_LIMIT: u64 = 1 << 20;
+/// All sections together are at most so many times as large as the file, and [`MIN_LIMIT`].
+const MAX_RATIO: u64 = 200;
+const MIN_LIMIT: u64 = 256 << 20;
 
 /// Collects sections.
 #[derive(Debug, Default)]
@@ -80,6 +82,8 @@ impl SectionWriter {
 #[derive(Debug)]
 pub(super) struct SectionReader {
     sections: Bytes,
+    /// Bytes that may still be unpacked; a section that is read twice counts twice.
+    budget: Cell<u64>,
 }
 
 impl SectionReader {
@@ -102,7 +106,9 @@ impl SectionReader {
         let Some((header, sections)) = rest.split_at_checked(length) else {
             return Err("its header is longer than the file".into());
         };
-        Ok((serde_json::from_slice(header)?, Self { sections: file.slice_ref(sections) }))
+        let budget = (file.len() as u64).saturating_mul(MAX_RATIO).saturating_add(MIN_LIMIT);
+        let sections = Self { sections: file.slice_ref(sections), budget: Cell::new(budget) };
+        Ok((serde_json::from_slice(header)?, sections))
     }
 
     /// The schema, and the record batches, that the header calls `name`.
@@ -115,12 +121,12 @@ impl SectionReader {
         let (start, length) = (bound(0)?, bound(1)?);
         let end = start.checked_add(length).filter(|end| *end <= self.sections.len());
         let compressed = &self.sections[start..end.ok_or("a section outside the file")?];
-        let limit = (compressed.len() as u64).saturating_mul(MAX_RATIO).saturating_add(MIN_LIMIT);
+        let budget = self.budget.get();
         let mut section = Vec::new();
-        zstd::stream::read::Decoder::new(compressed)?.take(limit + 1).read_to_end(&mut section)?;
-        if section.len() as u64 > limit {
-            return Err("a section is far larger than its compressed form".into());
-        }
+        zstd::stream::read::Decoder::new(compressed)?.take(budget + 1).read_to_end(&mut section)?;
+        let left = budget.checked_sub(section.len() as u64).ok_or("it is far larger than it can be")?;
+        self.budget.set(left);
+        refuse_compressed_buffers(&section)?;
         let mut buffer = Buffer::from_vec(section);
         let mut decoder = StreamDecoder::new();
         let mut batches = Vec::new();
@@ -142,4 +148,29 @@ impl SectionReader {
     pub(super) fn read_schema(&self, name: &Value) -> Result<SchemaRef, BoxError> {
         Ok(self.decode(name)?.0)
     }
+}
+
+/// The sections as a whole are compressed. A record batch with compressed buffers in it is none of ours, and its
+/// decoder believes the lengths that these name.
+fn refuse_compressed_buffers(mut stream: &[u8]) -> Result<(), BoxError> {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    while let Some((prefix, rest)) = stream.split_at_checked(8) {
+        if prefix[..4] != CONTINUATION {
+            return Err("a message does not begin as one".into());
+        }
+        let length = usize::try_from(i32::from_le_bytes(prefix[4..].try_into()?))?;
+        if length == 0 {
+            break;
+        }
+        let (message, rest) = rest.split_at_checked(length).ok_or("a message is cut off")?;
+        let message = root_as_message(message).map_err(|error| error.to_string())?;
+        let of_dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+        let mut batches = message.header_as_record_batch().into_iter().chain(of_dictionary);
+        if batches.any(|batch| batch.compression().is_some()) {
+            return Err("a record batch has compressed buffers".into());
+        }
+        let body = usize::try_from(message.bodyLength())?;
+        stream = rest.get(body..).ok_or("the body of a message is cut off")?;
+    }
+    Ok(())
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array, UInt64Array,
 };
-use datafusion::arrow::datatypes::{Float64Type, Int64Type, SchemaRef, UInt8Type, UInt32Type, UInt64Type};
+use datafusion::arrow::datatypes::{
+    DataType, Float64Type, Int64Type, SchemaRef, UInt8Type, UInt32Type, UInt64Type,
+};
 use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::Value;
@@ -18,6 +20,7 @@ use super::{BoxError, FileRef, LearntTarget};
 use crate::dataset::{Chunk, ColumnBounds, GeometryDescription, LeafBounds, RowGroup};
 use crate::discover::facts::{FileEntry, FileFacts, SortedBy};
 use crate::discover::geometry::{ColumnAbout, FileColumn, GroupExtent};
+use crate::discover::leaves::nested_numbers;
 use crate::geo::crs::Crs;
 use crate::geo::{BoundingBox, Extent, ExtentFacts, SpatialTarget};
 
@@ -63,13 +66,21 @@ impl Shared {
         if counts.iter().try_fold(0usize, |sum, count| sum.checked_add(*count)) != Some(groups.num_rows()) {
             return Err("row groups and files do not fit together".into());
         }
-        let columns =
-            (0..schema.fields().len()).map(|i| column_bounds(&groups, i)).collect::<Result<_, _>>()?;
+        let columns = schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(i, field)| column_bounds(&groups, i, field.data_type()))
+            .collect::<Result<_, _>>()?;
         let nested = list(&run["nested"])?
             .iter()
             .enumerate()
             .map(|(i, path)| Ok((texts(path)?, leaf_bounds(&groups, i)?)))
-            .collect::<Result<_, BoxError>>()?;
+            .collect::<Result<Vec<(Vec<String>, LeafBounds)>, BoxError>>()?;
+        let numbers = nested_numbers(schema);
+        if !nested.iter().map(|(path, _)| path).eq(numbers.iter().map(|(path, _)| path)) {
+            return Err("the numbers inside structs are not those of the schema".into());
+        }
         self.add_geometry(&mut files, &sections.read(&run["geometry"])?, &sections.read(&run["extents"])?)?;
         Ok(FileFacts {
             schema: Arc::clone(schema),
@@ -175,7 +186,7 @@ fn row_groups(groups: &RecordBatch, counts: &[usize]) -> Result<Vec<RowGroup>, B
     Ok(found)
 }
 
-fn column_bounds(groups: &RecordBatch, i: usize) -> Result<ColumnBounds, BoxError> {
+fn column_bounds(groups: &RecordBatch, i: usize, data_type: &DataType) -> Result<ColumnBounds, BoxError> {
     let bounds = ColumnBounds {
         min: Arc::clone(column(groups, &format!("min.{i}"))?),
         max: Arc::clone(column(groups, &format!("max.{i}"))?),
@@ -183,9 +194,14 @@ fn column_bounds(groups: &RecordBatch, i: usize) -> Result<ColumnBounds, BoxErro
         max_exact: bools(groups, &format!("max_exact.{i}"))?,
         null_counts: u64s(groups, &format!("nulls.{i}"))?,
     };
-    match bounds.min.data_type() == bounds.max.data_type() {
+    let value_type = match data_type {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    };
+    let is_expected = |found: &DataType| found.is_null() || found == value_type || found == data_type;
+    match bounds.min.data_type() == bounds.max.data_type() && is_expected(bounds.min.data_type()) {
         true => Ok(bounds),
-        false => Err("bounds of two types".into()),
+        false => Err(format!("bounds of column {i} are {}", bounds.min.data_type()).into()),
     }
 }
 

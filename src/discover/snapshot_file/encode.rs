@@ -1,5 +1,6 @@
 //! Facts to the bytes of a snapshot file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -42,7 +43,7 @@ pub(super) fn encode(
     let learnt =
         learnt.iter().map(|target| learnt_target(target, &mut sections)).collect::<Result<Vec<_>, _>>()?;
     let header = json!({
-        "schemas": shared.schemas.iter().map(|(_, name)| name).collect::<Vec<_>>(),
+        "schemas": shared.schemas,
         "orders": shared.orders.iter().map(|order| order_json(order)).collect::<Vec<_>>(),
         "columns": shared.abouts.iter().map(|about| about_json(about)).collect::<Vec<_>>(),
         "runs": described,
@@ -54,19 +55,21 @@ pub(super) fn encode(
 /// What many files say, written once.
 #[derive(Default)]
 struct Shared {
-    schemas: Vec<(SchemaRef, Value)>,
+    schemas: Vec<Value>,
+    schema_positions: HashMap<SchemaRef, usize>,
     orders: Vec<Arc<[SortedBy]>>,
     abouts: Vec<Arc<ColumnAbout>>,
 }
 
 impl Shared {
     fn schema(&mut self, schema: &SchemaRef, sections: &mut SectionWriter) -> Result<usize, BoxError> {
-        if let Some(at) = self.schemas.iter().rposition(|(known, _)| known == schema) {
-            return Ok(at);
+        if let Some(at) = self.schema_positions.get(schema) {
+            return Ok(*at);
         }
-        let name = sections.push_schema(schema)?;
-        self.schemas.push((Arc::clone(schema), name));
-        Ok(self.schemas.len() - 1)
+        let at = self.schemas.len();
+        self.schemas.push(sections.push_schema(schema)?);
+        self.schema_positions.insert(Arc::clone(schema), at);
+        Ok(at)
     }
 
     fn order(&mut self, order: &Arc<[SortedBy]>) -> Result<u32, BoxError> {

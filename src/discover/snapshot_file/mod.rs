@@ -26,6 +26,9 @@ use crate::geo::{FieldPath, SpatialTarget};
 /// Name of the snapshot file in the dataset's directory.
 pub(crate) const SNAPSHOT_NAME: &str = "_odp_snapshot";
 
+/// A larger file is not read; one of 10^7 row groups is smaller.
+const MAX_BYTES: u64 = 4 << 30;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A file by its position in the snapshot file.
@@ -61,6 +64,10 @@ impl SnapshotFile {
         int96: &str,
     ) -> Self {
         let path = &object_meta.location;
+        if object_meta.size > MAX_BYTES {
+            log::warn!("snapshot file {path} is ignored: it has {} bytes", object_meta.size);
+            return Self::default();
+        }
         match Self::try_read(store, path, directory.clone(), int96.to_owned()).await {
             Ok(file) => file,
             Err(error) => {
@@ -189,9 +196,12 @@ pub(super) async fn write(
 ) -> Result<(Path, u64), OdpError> {
     let path = directory.clone().join(SNAPSHOT_NAME);
     let failed = |source: BoxError| OdpError::Write { location: path.to_string(), source };
-    let versions: Vec<&ObjectMeta> = listed.iter().map(|file| &file.object_meta).collect();
-    let learnt = learnt_of(learnt_by, &versions);
-    let paths: Vec<String> = listed.iter().map(ListedFile::relative_path).collect();
+    let by_path: HashMap<&Path, String> =
+        listed.iter().map(|file| (&file.object_meta.location, file.relative_path())).collect();
+    let versions = || runs.iter().flat_map(|run| &run.files).map(|file| &file.object_meta);
+    let paths: Vec<String> =
+        versions().map(|version| by_path.get(&version.location).cloned().unwrap_or_default()).collect();
+    let learnt = learnt_of(learnt_by, &versions().collect::<Vec<_>>());
     let encode = SpawnedTask::spawn_blocking(move || encode::encode(&runs, &paths, &learnt));
     let file = encode.join().await.map_err(|error| failed(error.into()))?.map_err(failed)?;
     let size = file.len() as u64;

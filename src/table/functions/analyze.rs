@@ -181,12 +181,23 @@ impl Analysis {
         options.pushdown_filters = true;
         state.config_mut().options_mut().extensions.insert(options);
         let ctx = SessionContext::new_with_state(state);
-        for name in &names {
-            let column = Expr::Column(Column::from_name(name));
-            let nowhere = lit(ScalarValue::from("POINT (-179.987654321 -89.987654321)"));
-            let test = ctx.udf("st_intersects")?.call(vec![column, nowhere]);
-            ctx.read_table(Arc::clone(&self.provider))?.filter(test)?.count().await?;
+        let mut learnt = Vec::new();
+        for name in names {
+            match self.read(&ctx, &name).await {
+                Ok(()) => learnt.push(name),
+                Err(error) if self.columns.contains(&name) => return Err(error),
+                // Curved edges, say. The snapshot file is good without.
+                Err(error) => log::warn!("the extents of column {name:?} are not learnt: {error}"),
+            }
         }
-        Ok(names)
+        Ok(learnt)
+    }
+
+    /// Asks where the geometries of a column lie, and so learns it.
+    async fn read(&self, ctx: &SessionContext, column: &str) -> Result<()> {
+        let nowhere = lit(ScalarValue::from("POINT (-179.987654321 -89.987654321)"));
+        let test = ctx.udf("st_intersects")?.call(vec![Expr::Column(Column::from_name(column)), nowhere]);
+        ctx.read_table(Arc::clone(&self.provider))?.filter(test)?.count().await?;
+        Ok(())
     }
 }
