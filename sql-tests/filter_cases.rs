@@ -109,7 +109,7 @@ async fn every_case_gives_the_same_rows_through_select_and_sql() -> Result<()> {
     let table = OdpTableProvider::open(&ctx, dir.path().display().to_string()).await?;
     // No NaN matches, so that bounds of floating-point columns tell.
     assert_eq!(through_select(&ctx, &table, "lat > 40", "null").await?, (vec![12], 1));
-    assert_eq!(through_select(&ctx, &table, "not (lat > -40)", "null").await?, (vec![1, 2, 3], 1));
+    assert_eq!(through_select(&ctx, &table, "lat <= -40", "null").await?, (vec![1, 2, 3], 1));
     assert_eq!((answered, refused), (2 * 184, 2 * 137));
     assert!(skipped > 100, "{skipped}");
     Ok(())
