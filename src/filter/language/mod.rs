@@ -18,7 +18,6 @@ mod time;
 mod token;
 mod variables;
 
-pub(crate) use ast::Ast;
 pub(crate) use bind::{BoundFilter, Constant, bind};
 pub(crate) use error::{FilterError, cut};
 pub(crate) use number::{InUnits, Number, steps_in_units};

@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::ast::{BinaryOperator, Node, NodeKind};
+use super::ast::{Ast, BinaryOperator, Node, NodeKind};
 use super::*;
 
 /// Texts of the case file that its reference refuses, and that are read here as the live service reads them.
