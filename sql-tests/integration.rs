@@ -3,6 +3,8 @@
 mod cli;
 mod counting_store;
 mod equivalence;
+#[expect(clippy::unwrap_used, clippy::panic, reason = "shared with the crate's own tests")]
+mod filter_cases;
 mod fixtures;
 mod geometry_metadata;
 mod layering;

@@ -24,13 +24,15 @@ pub enum OdpError {
         reason: String,
     },
     /// The text of an ODP filter, or one of its variables, cannot be used.
-    #[error("filter: {reason}{diagram}")]
+    #[error("filter{place}: {reason}{diagram}")]
     Filter {
         /// What was found and what was expected.
         reason: String,
         /// Byte range of the filter's text at fault; empty where something is missing. `None` for variables.
         span: Option<Range<usize>>,
-        /// Line, column and a picture of the place; empty without one.
+        /// ` at line 1, column 5`; empty without a place.
+        place: String,
+        /// The line of the filter, and carets under what is wrong; empty without a place.
         diagram: String,
     },
     /// An option has a key or a value that is not known.

@@ -79,7 +79,7 @@ mod table;
 
 pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
 pub use error::OdpError;
-pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables};
+pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables, print_filter};
 pub use options::{BatchUnit, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
 pub use table::{

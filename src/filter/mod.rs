@@ -31,6 +31,9 @@
 //! | `h3(…)` | with feature `h3`: the cell of `h3(lat, lon, res)`, of `h3(res)` in the columns that say they are latitude and longitude, or of `h3(geometry, res)` at the centroid |
 //! | `subtract(a, b)`, `invert(x)` | `a - b`, `not x`; no other function is known |
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "of tests, but not in one")]
+mod cases;
 mod language;
 mod lower;
 
@@ -69,8 +72,7 @@ pub(crate) fn lower_filter(
     let bound = bind(&ast, variables).map_err(located)?;
     let (expr, mut warnings) = lower::lower(&bound, text, schema).map_err(located)?;
     if let Some(span) = &ast.mixed {
-        let place = FilterError::new(span.clone(), "").diagram(text);
-        let place = place.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+        let place = FilterError::new(span.clone(), "").place(text);
         warnings.insert(
             0,
             format!(
@@ -85,21 +87,31 @@ pub(crate) fn lower_filter(
     Ok(OdpFilter { expr, warnings })
 }
 
-/// The canonical text of a filter.
+/// The canonical text of a filter in the ODP language: how it is read, with parentheses where that may surprise.
+///
+/// It parses to the same filter.
 ///
 /// # Errors
 /// [`OdpError::Filter`] for a text that is no filter.
-pub(crate) fn print_filter(text: &str) -> Result<String, OdpError> {
+///
+/// ```
+/// # fn main() -> Result<(), datafusion_odp::OdpError> {
+/// let text = datafusion_odp::print_filter("depth > 100 OR ok AND name IS NOT NULL")?;
+/// assert_eq!(text, "(depth > 100 or ok) and name is not null");
+/// # Ok(())
+/// # }
+/// ```
+pub fn print_filter(text: &str) -> Result<String, OdpError> {
     parse(text).map(|ast| ast.to_string()).map_err(|error| in_text(error, text))
 }
 
 fn in_text(error: FilterError, text: &str) -> OdpError {
-    let diagram = error.diagram(text);
-    OdpError::Filter { reason: error.reason, span: error.span, diagram }
+    let (place, diagram) = (error.place(text), error.diagram(text));
+    OdpError::Filter { reason: error.reason, span: error.span, place, diagram }
 }
 
 fn without_text(reason: String) -> OdpError {
-    OdpError::Filter { reason, span: None, diagram: String::new() }
+    OdpError::Filter { reason, span: None, place: String::new(), diagram: String::new() }
 }
 
 impl FilterVariables {

@@ -26,14 +26,23 @@ impl FilterError {
         Self { reason: reason.into(), span: None }
     }
 
-    /// Line and column, the source line around the place, and carets under it; empty without a place.
+    /// " at line 1, column 1"; empty without a place.
+    pub(crate) fn place(&self, text: &str) -> String {
+        let Some(span) = &self.span else { return String::new() };
+        let before = &text[..floor_boundary(text, span.start)];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before[line_start..].chars().count() + 1;
+        format!(" at line {line}, column {column}")
+    }
+
+    /// The source line around the place, and carets under it, each after a line break; empty without a place.
     pub(crate) fn diagram(&self, text: &str) -> String {
         let Some(span) = &self.span else { return String::new() };
         let start = floor_boundary(text, span.start);
         let end = floor_boundary(text, span.end).max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        let line_number = text[..line_start].matches('\n').count() + 1;
         let before: Vec<char> = text[line_start..start].chars().collect();
         let marked = text[start..end.min(line_end)].chars().count();
         let hidden = before.len().saturating_sub(CONTEXT);
@@ -46,10 +55,7 @@ impl FilterError {
         let shown_before: String = before[hidden..].iter().copied().map(visible).collect();
         let blanks = " ".repeat(lead.chars().count() + shown_before.chars().count());
         let carets = "^".repeat(shown_marked);
-        let column = before.len() + 1;
-        format!(
-            " at line {line_number}, column {column}:\n  {lead}{shown_before}{shown_rest}{tail}\n  {blanks}{carets}"
-        )
+        format!("\n  {lead}{shown_before}{shown_rest}{tail}\n  {blanks}{carets}")
     }
 }
 

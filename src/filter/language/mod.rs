@@ -12,7 +12,7 @@ mod print;
 #[cfg(test)]
 mod sexpr;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod time;
 mod token;

@@ -209,6 +209,9 @@ impl<'a> Lexer<'a> {
             let (_, span) = self.take("intersects".len());
             return Ok((FollowToken::Binary(BinaryOperator::Intersects), span));
         }
+        if rest.starts_with("<>") {
+            return Err(self.unexpected("an operator or the end"));
+        }
         if let Some((spelling, operator)) = OPERATORS.iter().find(|(spelling, _)| rest.starts_with(spelling))
         {
             let (_, span) = self.take(spelling.len());

@@ -94,7 +94,7 @@ impl Lowering<'_> {
             if other.to_lowercase() == lower {
                 return Some(0);
             }
-            let limit = name.chars().count().min(other.chars().count()) / 3;
+            let limit = (name.chars().count().min(other.chars().count()) + 1) / 3;
             Some(edit_distance(name, other)).filter(|distance| *distance <= limit.min(3))
         };
         let fields = self.schema.fields();

@@ -14,6 +14,10 @@ use crate::filter::lower::{Lowering, Operand};
 /// Longer lists than this DataFusion does not prune by; their bounds it does.
 const LONGEST_PRUNING_LIST: usize = 20;
 
+/// Parts at the outermost `and` that DataFusion may see; see [`limit_conjuncts`]. The chain that it makes of ten times
+/// as many takes more than 2 MiB of stack in a build without optimisation.
+const MAX_CONJUNCTS: usize = 100;
+
 /// Operands of one logic operator, in order.
 #[derive(Debug)]
 pub(super) struct Chain {
@@ -49,6 +53,54 @@ impl Chain {
         let operator = if self.operator == BinaryOperator::And { Operator::And } else { Operator::Or };
         balanced(operator, fold_lists(operator, self.parts))
     }
+}
+
+/// The whole filter, as DataFusion can take it apart: it splits a filter at `and`, after it has turned `not (a or b)`
+/// into `not a and not b`, and puts the parts together as a chain, which it evaluates and drops by recursion. Where
+/// there are more than [`MAX_CONJUNCTS`] of them, they go into as many groups that it does not split.
+pub(super) fn limit_conjuncts(expr: Expr) -> Expr {
+    if conjuncts(&expr) <= MAX_CONJUNCTS {
+        return expr;
+    }
+    let mut parts = vec![];
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => open.extend([*right, *left]),
+            part => parts.push(part),
+        }
+    }
+    let size = parts.len().div_ceil(MAX_CONJUNCTS);
+    let mut rest = parts.into_iter();
+    let mut groups = Vec::with_capacity(MAX_CONJUNCTS);
+    loop {
+        let group: Vec<Expr> = rest.by_ref().take(size).collect();
+        if group.is_empty() {
+            return balanced(Operator::And, groups);
+        }
+        // NULL and false are the same to the whole filter, and here it does not matter which it is.
+        let group = Box::new(balanced(Operator::And, group));
+        let is_true = BinaryExpr::new(group, Operator::IsNotDistinctFrom, Box::new(lit(true)));
+        groups.push(Expr::BinaryExpr(is_true));
+    }
+}
+
+/// How many parts a filter falls into at its outermost `and`.
+fn conjuncts(expr: &Expr) -> usize {
+    let mut count = 0;
+    let mut open = vec![(expr, false)];
+    while let Some((expr, is_negated)) = open.pop() {
+        match expr {
+            Expr::Not(inner) => open.push((inner, !is_negated)),
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if *op == if is_negated { Operator::Or } else { Operator::And } =>
+            {
+                open.extend([(right.as_ref(), is_negated), (left, is_negated)]);
+            }
+            _ => count += 1,
+        }
+    }
+    count
 }
 
 fn balanced(operator: Operator, mut parts: Vec<Expr>) -> Expr {

@@ -77,7 +77,7 @@ pub(super) fn lower(
         lowering.operands.push(Some(operand));
     }
     let expr = lowering.boolean(bound.ast().root(), "a filter")?;
-    Ok((expr, lowering.warnings))
+    Ok((logic::limit_conjuncts(expr), lowering.warnings))
 }
 
 impl Lowering<'_> {
