@@ -39,7 +39,7 @@ async fn open(ctx: &SessionContext, ticket: &str) -> Opened {
         let stream = ticket.open(ctx).await?;
         let schema = format!("{:?}", stream.schema());
         let rows = read(stream).await.map_err(|error| {
-            error.downcast().map_or_else(|e| datafusion::common::DataFusionError::External(e), |e| *e)
+            error.downcast().map_or_else(datafusion::common::DataFusionError::External, |e| *e)
         })?;
         Ok::<_, datafusion::common::DataFusionError>((schema, rows))
     };
@@ -116,10 +116,10 @@ async fn expected(selection: &Selection) -> Result<Vec<Opened>> {
 async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
     let (mut tickets, mut wanted, mut names) = (vec![], vec![], vec![]);
     let mut datasets = vec![];
-    for seed in 100..106 {
+    for seed in 100..105 {
         let mut random = StdRng::seed_from_u64(seed);
         let dataset = RandomDataset::new(&mut random)?;
-        for case in 0..12 {
+        for case in 0..8 {
             let ctx = random_session(&mut random)?;
             let table = dataset.open(&mut random, &ctx).await?;
             let filter = dataset.filter(&mut random);

@@ -183,7 +183,7 @@ impl Selection {
     /// # Errors
     /// A planning error past the last batch; [`OdpError::Unsupported`] if the filter is an expression, or SQL that reads
     /// the clock, and cannot be written as SQL that reads back as the same, or if a column has a type that a ticket
-    /// cannot name (unions, run-end encoding).
+    /// cannot name.
     pub fn ticket(&self, position: usize) -> Result<BatchTicket, OdpError> {
         let count = self.batch_count();
         let parts = self.parts();
