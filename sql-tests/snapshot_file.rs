@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::ObjectStore;
@@ -274,42 +275,118 @@ async fn a_forged_snapshot_file_does_no_harm() -> Result<()> {
     Ok(())
 }
 
-/// Facts that do not belong to the file, though its size and time are right: an error, not other rows.
-#[tokio::test]
-async fn a_file_that_is_not_what_the_snapshot_says_is_an_error() -> Result<()> {
+/// Two versions of a file of one size and time, in a store that has nothing else to tell them apart: the snapshot file is
+/// of the first, the store has the second. Gives the error of reading it.
+async fn read_by_facts_of_another(
+    first: RecordBatch,
+    second: RecordBatch,
+    row_groups: [usize; 2],
+) -> Result<String> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("a.parquet");
-    let plain = || WriterProperties::builder().set_max_row_group_row_count(Some(50));
-    write_with(&file, &observations(0, 100, 1)?, plain().build())?;
+    let mut versions = Vec::new();
+    for (rows, row_group) in [&first, &second].into_iter().zip(row_groups) {
+        write(&file, rows, row_group)?;
+        versions.push(fs::read(&file)?);
+    }
+    let size = versions.iter().map(Vec::len).max().unwrap_or_default();
+    for bytes in &mut versions {
+        // Padding in front of the footer.
+        let end = bytes.len() - 8;
+        let length = usize::try_from(u32::from_le_bytes(bytes[end..end + 4].try_into()?))?;
+        let padding = vec![0; size - bytes.len()];
+        bytes.splice(end - length..end - length, padding);
+    }
+    fs::write(&file, &versions[0])?;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     fs::File::options().write(true).open(&file)?.set_modified(time)?;
-    let first = fs::read(&file)?;
     write_snapshot(dir.path()).await?;
-    // Same size, same time, other rows in other row groups. The file system's tag tells them apart, a store without tags
-    // does not.
-    let other = plain().set_max_row_group_row_count(Some(100)).build();
-    write_with(&file, &observations(0, 100, 1)?, other)?;
-    let mut bytes = fs::read(&file)?;
-    assert!(bytes.len() < first.len());
-    let footer = bytes.split_off(bytes.len() - 8);
-    let length = u32::from_le_bytes(footer[..4].try_into()?) as usize;
-    let body = bytes.len() - length;
-    // Padding in front of the footer, so that the file is as long.
-    bytes.splice(body..body, vec![0; first.len() - bytes.len() - 8]);
-    bytes.extend(footer);
-    fs::write(&file, &bytes)?;
-    assert_eq!(bytes.len(), first.len());
     let store = Arc::new(UntaggedStore::new(time));
-    store.put(&"d/a.parquet".into(), bytes.into()).await?;
+    store.put(&"d/a.parquet".into(), versions.pop().unwrap_or_default().into()).await?;
     store.put(&"d/_odp_snapshot".into(), fs::read(dir.path().join("_odp_snapshot"))?.into()).await?;
     let ctx = session(2, &[])?;
-    let url = ObjectStoreUrl::parse("memory://")?;
-    ctx.register_object_store(url.as_ref(), store);
+    ctx.register_object_store(ObjectStoreUrl::parse("memory://")?.as_ref(), store);
     let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
-    assert_eq!(table.snapshot().num_batches(), 2, "the snapshot is believed");
+    assert_eq!(table.snapshot().num_batches(), first.num_rows().div_ceil(row_groups[0]), "it is believed");
     ctx.register_table("t", Arc::new(table))?;
-    let error = run(&ctx, "SELECT * FROM t").await.expect_err("rows of another file").to_string();
-    assert!(error.contains("a.parquet") && error.contains("metadata_files"), "{error}");
+    Ok(run(&ctx, "SELECT * FROM t").await.expect_err("rows of another file").to_string())
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_the_snapshot_says_is_an_error() -> Result<()> {
+    let rows = |seed| observations(0, 100, seed);
+    let other_counts = read_by_facts_of_another(rows(1)?, rows(1)?, [50, 100]).await?;
+    // As many rows in as many row groups, which begin elsewhere: reading goes by where they begin.
+    let narrow = rows(1)?.project(&[0, 1, 2, 3])?;
+    let other_offsets = read_by_facts_of_another(rows(1)?, narrow, [50, 50]).await?;
+    for error in [other_counts, other_offsets] {
+        assert!(error.contains("a.parquet") && error.contains("metadata_files"), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_of_directories_and_files_are_as_they_are() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let names =
+        ["my data/50%/a b.parquet", "my data/50%25/ø.parquet", "x#y/z..z/a+b&c.parquet", "ü/(1)/[2].parquet"];
+    for (i, name) in names.iter().enumerate() {
+        write(&dir.path().join(name), &observations(i64::try_from(i)? * 10, 10, 1)?, 5)?;
+    }
+    write_snapshot(dir.path()).await?;
+    assert_same_table(dir.path()).await?;
+    let store = LocalFileSystem::new_with_prefix(dir.path())?;
+    let store = Arc::new(RecordingStore::new(Arc::new(store)));
+    let table = OdpTableProvider::open(&over(&store)?, "memory:///").await?;
+    assert_eq!((table.snapshot().files().len(), table.snapshot().num_rows()), (4, 40));
+    assert_eq!(store.take(), ["list ", "get _odp_snapshot"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_of_several_locations_has_its_own() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (i, name) in ["b/1.parquet", "b/2.parquet", "a/sub/3.parquet"].iter().enumerate() {
+        write(&dir.path().join(name), &observations(i64::try_from(i)? * 10, 10, 1)?, 5)?;
+    }
+    let builder = |metadata_files| {
+        let location = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        OdpTableProvider::builder(location("b"))
+            .with_location(location("a"))
+            // In two of the locations.
+            .with_location(location("a/sub"))
+            .with_options(options(metadata_files, BatchUnit::RowGroup))
+    };
+    let ctx = session(2, &[])?;
+    let table = builder(MetadataFiles::None).open(&ctx).await?;
+    let written = table.write_snapshot(&ctx).await?;
+    assert_eq!(written.iter().map(|file| file.files).collect::<Vec<_>>(), [2, 1, 1]);
+    let by_footers = described(table).await?;
+    let by_snapshot = described(builder(MetadataFiles::Snapshot).open(&session(2, &[])?).await?).await?;
+    assert_eq!(by_footers, by_snapshot);
+    Ok(())
+}
+
+/// Timestamps of the old kind are read as the session says; what was learnt of them under another setting is not used.
+#[tokio::test]
+async fn int96_is_read_as_the_session_says() -> Result<()> {
+    let corpus = corpora_dir().join("apache_parquet-testing/data/int96_from_spark.parquet");
+    if !corpus.is_file() {
+        eprintln!("NOT TESTED: no {}", corpus.display());
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    fs::copy(corpus, dir.path().join("a.parquet"))?;
+    write_snapshot(dir.path()).await?;
+    for unit in ["us", "ns"] {
+        let ctx = session(2, &[("datafusion.execution.parquet.coerce_int96", unit)])?;
+        let open = async |metadata_files| {
+            let builder = OdpTableProvider::builder(dir.path().to_string_lossy());
+            builder.with_options(options(metadata_files, BatchUnit::RowGroup)).open(&ctx).await
+        };
+        let by_snapshot = described(open(MetadataFiles::Snapshot).await?).await?;
+        assert_eq!(by_snapshot, described(open(MetadataFiles::None).await?).await?, "{unit}");
+    }
     Ok(())
 }
 
@@ -357,9 +434,10 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
         Ok(())
     };
     assert_same().await?;
-    let open_all = async |store: &Arc<RecordingStore>| {
+    let open_all = async |store: &Arc<RecordingStore>| -> Result<OdpTableProvider> {
         let builder = OdpTableProvider::builder("memory:///");
-        builder.with_options(options(MetadataFiles::All, BatchUnit::RowGroup)).open(&over(store)?).await
+        let builder = builder.with_options(options(MetadataFiles::All, BatchUnit::RowGroup));
+        Ok(builder.open(&over(store)?).await?)
     };
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir.path())?);
     let store = Arc::new(RecordingStore::new(store));
@@ -450,6 +528,18 @@ async fn learnt_extents_are_kept() -> Result<()> {
     again.sql(&create).await?;
     let (by_rows, _) = run(&again, sql).await?;
     assert_eq!(answer(by_snapshot)?, answer(by_rows)?);
+
+    // As another type the column may hold other geometries.
+    run(&again, "SELECT * FROM odp_analyze('t', 'footprint')").await?;
+    let text = |data_type| Arc::new(Schema::new(vec![Field::new("footprint", data_type, true)]));
+    for (data_type, is_known) in [(DataType::Utf8View, true), (DataType::BinaryView, false)] {
+        let table =
+            OdpTableProvider::builder(path.as_str()).with_schema(text(data_type)).open(&fresh).await?;
+        fresh.deregister_table("t")?;
+        fresh.register_table("t", Arc::new(table))?;
+        let plan = shown(&plan(&fresh, sql).await?);
+        assert_eq!(plan.contains("of 10"), is_known, "{plan}");
+    }
     Ok(())
 }
 
