@@ -26,6 +26,7 @@ examples:
     dir=$(mktemp -d) && cargo run --locked --features cli --example regional_aggregates -- --data "$dir/data" --rows 20000 && rm -r "$dir"
     cargo run --locked --features cli --example embedded_sql
     cargo run --locked --features cli --example batch_metadata
+    cargo run --locked --features cli --example lazy_batches
 
 # The benchmark NAME: see benches/README.md.
 bench NAME="planning":

@@ -511,3 +511,22 @@ async fn numbers_declared_as_text_are_bounded_as_text() -> Result<()> {
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1, "{}", shown(&plan));
     Ok(())
 }
+
+#[tokio::test]
+async fn an_equality_with_zero_finds_both_zeros_behind_a_bloom_filter() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let zeros: ArrayRef = Arc::new(Float64Array::from(vec![-0.0, 1.0, -0.0, 5.0, 0.0, 7.0, 0.0, -3.0]));
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(2))
+        .set_bloom_filter_enabled(true)
+        .build();
+    write_with(&dir.path().join("a.parquet"), &RecordBatch::try_from_iter([("z", zeros)])?, properties)?;
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    for filter in
+        ["z = 0.0", "z = (-0.0)", "NOT (z <> 0.0)", "z IN (0.0, 99.0)", "z = 0.0 AND z < 1 AND z > -1"]
+    {
+        assert_eq!(ctx.sql(&format!("SELECT z FROM t WHERE {filter}")).await?.count().await?, 4, "{filter}");
+    }
+    Ok(())
+}

@@ -55,8 +55,8 @@ impl RandomDataset {
         let is_partitioned = random.random_bool(0.5);
         let mut all: Vec<RecordBatch> = Vec::new();
         let mut first = 0;
-        for file in 0..random.random_range(1..6) {
-            let rows = random.random_range(1..90);
+        for file in 0..random.random_range(1..5) {
+            let rows = random.random_range(1..36);
             let data = hostile(first, rows, random)?;
             first += i64::try_from(rows)?;
             let name = match is_partitioned {
@@ -87,7 +87,7 @@ impl RandomDataset {
             BatchUnit::RowGroup,
             BatchUnit::RowGroup,
             BatchUnit::File,
-            BatchUnit::Rows(7),
+            BatchUnit::Rows(11),
             BatchUnit::Rows(40),
         ];
         let unit = units[random.random_range(0..units.len())];
@@ -102,6 +102,9 @@ impl RandomDataset {
             0 if self.is_partitioned => format!("p {op} {p}"),
             1 if self.is_partitioned => format!("p {op} {p} AND {filter}"),
             2 if self.is_partitioned => format!("p {op} {p} OR {filter}"),
+            // Few batches are proven to match a long filter.
+            3 => format!("{} AND id {op} {}", predicate(random, 0), random.random_range(0..100)),
+            4 => predicate(random, 0),
             _ => filter,
         }
     }
@@ -120,13 +123,18 @@ pub(crate) fn random_session(random: &mut StdRng) -> Result<SessionContext> {
     session([1, 2, 8][random.random_range(0..3)], &settings)
 }
 
-async fn compare(seed: u64, cases: usize) -> Result<()> {
+/// Batches that were skipped, and counts of rows that were known.
+async fn compare(seed: u64, cases: usize) -> Result<(usize, usize)> {
     let mut random = StdRng::seed_from_u64(seed);
     let dataset = RandomDataset::new(&mut random)?;
     let (mut skipped, mut proven) = (0, 0);
+    let mut ctx = random_session(&mut random)?;
+    let mut table = dataset.open(&mut random, &ctx).await?;
     for case in 0..cases {
-        let ctx = random_session(&mut random)?;
-        let table = dataset.open(&mut random, &ctx).await?;
+        if case % 5 == 4 {
+            ctx = random_session(&mut random)?;
+            table = dataset.open(&mut random, &ctx).await?;
+        }
         let filter = dataset.filter(&mut random);
         let name = format!("seed {seed}, case {case}: {filter}");
         let columns = ["id", "f", "s", "lat"];
@@ -160,16 +168,18 @@ async fn compare(seed: u64, cases: usize) -> Result<()> {
         let found: u64 = ordered.iter().map(|rows| rows.num_rows() as u64).sum();
         assert!(rows.min <= found && found <= rows.max && rows.min <= rows.estimate(), "{name}: {rows}");
     }
-    assert!(skipped > 0 && proven > 0, "seed {seed}: {skipped} batches skipped, {proven} counts proven");
-    Ok(())
+    Ok((skipped, proven))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_selections_hold_the_rows_of_the_filter_and_bounds_are_true() -> Result<()> {
-    let cases = std::env::var("ODP_SELECTION_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
-    for seed in 0..8 {
-        compare(seed, cases).await?;
+    let cases = std::env::var("ODP_SELECTION_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let (mut skipped, mut proven) = (0, 0);
+    for seed in 0..10 {
+        let of_dataset = compare(seed, cases).await?;
+        (skipped, proven) = (skipped + of_dataset.0, proven + of_dataset.1);
     }
+    assert!(skipped > 50 && proven > 30, "{skipped} batches skipped, {proven} counts proven");
     Ok(())
 }
 

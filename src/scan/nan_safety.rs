@@ -1,10 +1,12 @@
-//! Keeps pruning honest about NaN.
+//! Keeps pruning honest about NaN, and about the sign of zero.
 //!
 //! Writers leave NaN out of a float column's bounds, and DataFusion sorts NaN above every number (a NaN with its sign
 //! bit set below every number, as 0/0 gives on x86): a row group with bounds 0..1 may hold rows for which `x > 2`, or
 //! `x < -2`, is true. A conjunct over floats may be used to prune only if the whole conjunction is false for either NaN
 //! in each of its float columns: if the conjuncts give the column an upper and a lower bound (`x > 2 AND x < 9`), or
 //! name its values. The others are hidden from pruning, and evaluated as ever. The bounds of a polygon are closed.
+//!
+//! `x = 0.0` is true for -0.0, whose bytes are others: a Bloom filter or a dictionary without the one may have the other.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -93,12 +95,33 @@ pub(crate) fn hide_unsafe(
             let rejected =
                 rejected.get_or_insert_with(|| conjuncts.iter().flat_map(|c| rejected_nan(c)).collect());
             let is_rejected = |at: usize| BOTH.iter().all(|sign| rejected.contains(&(at, *sign)));
-            match floats.all(|column| is_rejected(column.index())) {
+            match floats.all(|column| is_rejected(column.index())) && !names_zero(conjunct) {
                 true => Arc::clone(conjunct),
                 false => Arc::new(Unprunable { predicate: Arc::clone(conjunct) }),
             }
         })
         .collect()
+}
+
+/// Whether a value is looked for that has two signs.
+fn names_zero(predicate: &Arc<dyn PhysicalExpr>) -> bool {
+    if let Some(binary) = predicate.downcast_ref::<BinaryExpr>() {
+        return match binary.op() {
+            Operator::And | Operator::Or => names_zero(binary.left()) || names_zero(binary.right()),
+            Operator::Eq => is_zero(binary.left()) || is_zero(binary.right()),
+            _ => false,
+        };
+    }
+    predicate.downcast_ref::<InListExpr>().is_some_and(|list| list.list().iter().any(is_zero))
+}
+
+fn is_zero(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    match expr.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::Float64(Some(v))) => *v == 0.0,
+        Some(ScalarValue::Float32(Some(v))) => *v == 0.0,
+        Some(ScalarValue::Float16(Some(v))) => f32::from(*v) == 0.0,
+        _ => false,
+    }
 }
 
 fn may_hold_nan(data_type: &DataType) -> bool {
@@ -215,5 +238,19 @@ mod tests {
         );
         assert_eq!(hidden(&[x.clone().eq(lit(1.0)).or(x.clone().eq(lit(5.0)))]), [false]);
         assert_eq!(hidden(&[x.clone().lt(lit(1.0)).or(n.gt(lit(5i64)))]), [true]);
+    }
+
+    #[test]
+    fn zero_of_two_signs_is_hidden_where_its_bytes_are_looked_for() {
+        let (x, n) = (col("x"), col("n"));
+        assert_eq!(hidden(&[x.clone().eq(lit(0.0))]), [true]);
+        assert_eq!(
+            hidden(&[lit(-0.0).eq(x.clone()), x.clone().lt(lit(1.0)), x.clone().gt(lit(-1.0))]),
+            [true, false, false]
+        );
+        assert_eq!(hidden(&[in_list(x.clone(), vec![lit(1.0), lit(0.0)], false)]), [true]);
+        assert_eq!(hidden(&[x.clone().eq(lit(0.0)).or(x.clone().eq(lit(5.0)))]), [true]);
+        assert_eq!(hidden(&[x.clone().gt_eq(lit(0.0)), x.lt_eq(lit(0.0))]), [false, false]);
+        assert_eq!(hidden(&[n.eq(lit(0i64))]), [false]);
     }
 }

@@ -183,11 +183,10 @@ mod tests {
             let field = Arc::new(annotated.clone().with_data_type(data_type));
             check(&field).unwrap();
         }
-        let union = DataType::Union(
-            datafusion::arrow::datatypes::UnionFields::empty(),
-            datafusion::arrow::datatypes::UnionMode::Dense,
-        );
-        assert!(check(&Arc::new(Field::new("u", union, true))).is_err());
+        let values = Arc::new(annotated.with_data_type(DataType::Int64));
+        let ends = Arc::new(Field::new("run_ends", DataType::Int32, false));
+        let runs = Field::new("r", DataType::RunEndEncoded(ends, values), true);
+        assert!(check(&Arc::new(runs)).is_err(), "the metadata of the values are lost");
     }
 
     #[test]
