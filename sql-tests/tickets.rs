@@ -7,18 +7,22 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+use datafusion::parquet::file::metadata::KeyValue;
+use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::{SessionContext, col, lit};
 use datafusion_odp::{BatchTicket, BatchUnit, OdpError, OdpTableProvider, Selection, SelectionFilter};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::fixtures::{Result, observations, session, write, write_observations};
+use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
 use crate::selection::{RandomDataset, is_changed, printed, random_session, read, text};
 
 /// Names the file of tickets that [`worker`] opens, one a line; it writes what it finds beside it.
@@ -153,7 +157,7 @@ async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
         }
         datasets.push(dataset);
     }
-    assert!(tickets.len() > 100);
+    assert!(tickets.len() > 40, "{} tickets", tickets.len());
     let found = open_elsewhere(&tickets)?;
     assert_eq!(found.len(), wanted.len());
     for ((found, wanted), name) in found.iter().zip(&wanted).zip(&names) {
@@ -251,6 +255,72 @@ async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
     for ((found, wanted), ticket) in open_elsewhere(&tickets)?.iter().zip(&wanted).zip(&tickets) {
         assert_eq!(found, wanted, "{}", content(ticket)?);
         assert!(ticket.len() < 1024 && !ticket.contains(char::is_whitespace), "{} bytes", ticket.len());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_declared_schema_travels_with_its_metadata() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 2, 2, 50)?;
+    let ctx = session(2, &[])?;
+    let fields = vec![
+        Field::new("id", DataType::Int32, true).with_metadata([("unit".to_owned(), "1".to_owned())].into()),
+        Field::new("salinity", DataType::Float64, true),
+    ];
+    let schema = Schema::new_with_metadata(fields, [("title".to_owned(), "CTD".to_owned())].into());
+    let table = OdpTableProvider::builder(text(dir.path())?).with_schema(Arc::new(schema)).open(&ctx).await?;
+    let selection = table.select("id > 60 and salinity is null").plan(&ctx).await?;
+    assert_eq!(selection.schema().metadata()["title"], "CTD");
+    for (ticket, wanted) in texts(&selection)?.iter().zip(expected(&selection).await?) {
+        assert_eq!(open(&session(2, &[])?, ticket).await, wanted);
+    }
+    Ok(())
+}
+
+/// Rows along a line, with their area columns as GeoParquet 1.1 has them.
+fn write_covered(path: &Path) -> Result<()> {
+    let geometry = |i: usize| format!("POINT({} {})", i as f64 / 4.0, 50.0);
+    let x: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100).map(|i| f64::from(i) / 4.0)));
+    let y: ArrayRef = Arc::new(Float64Array::from(vec![50.0; 100]));
+    let names = ["xmin", "ymin", "xmax", "ymax"];
+    let fields: Vec<FieldRef> =
+        names.iter().map(|name| Arc::new(Field::new(*name, DataType::Float64, false))).collect();
+    let bbox = StructArray::new(fields.into(), vec![Arc::clone(&x), Arc::clone(&y), x, y], None);
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(geometry)));
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..100)) as ArrayRef),
+        ("geometry", texts),
+        ("bbox", Arc::new(bbox)),
+    ])?;
+    let covering: Value = names.iter().map(|name| ((*name).to_owned(), json!(["bbox", name]))).collect();
+    let geo = json!({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {
+        "encoding": "WKT", "geometry_types": ["Point"], "covering": {"bbox": covering}}}});
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(25))
+        .set_key_value_metadata(Some(vec![KeyValue::new("geo".to_owned(), geo.to_string())]))
+        .build();
+    write_with(path, &rows, properties)
+}
+
+#[tokio::test]
+async fn areas_over_geometry_columns_travel() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_covered(&dir.path().join("a.parquet"))?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table
+        .select("geometry within $area")
+        .bind("area", "POLYGON((3 40, 9 40, 9 60, 3 60, 3 40))")
+        .columns(["id"])
+        .plan(&ctx)
+        .await?;
+    let wanted = expected(&selection).await?;
+    let found: usize =
+        wanted.iter().map(|b| if let Opened::Rows(_, rows) = b { rows.len() - 4 } else { 0 }).sum();
+    assert_eq!(found, 23);
+    for (ticket, wanted) in texts(&selection)?.iter().zip(wanted) {
+        assert_eq!(open(&session(2, &[])?, ticket).await, wanted);
     }
     Ok(())
 }

@@ -33,7 +33,7 @@
 //!         │
 //!  dataset    DatasetSnapshot: ordered batches, their statistics and extents                 ── plain data ──
 //!         │
-//!  table      OdpTableProvider: filters and limit of a query
+//!  table      OdpTableProvider: filters and limit of a query; Selection: the batches of a filter; BatchTicket: one elsewhere
 //!         │
 //!  scan       pruning: the batches that may match     ◄──  geo: area against extent, three-valued
 //!         │   DataSourceExec: one partition per batch, in order; neighbours merged where there are too many
@@ -56,7 +56,7 @@
 //! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
 //! | `discover` | from locations to a snapshot: listing, footers, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
-//! | `table` | [`OdpTableProvider`], its factory for SQL, `odp_batches` and `odp_files` |
+//! | `table` | [`OdpTableProvider`], its factory for SQL, [`Selection`], [`BatchTicket`], the table functions `odp_…` |
 //! | `register` | [`register`]: all of it added to a session |
 //!
 //! # Features

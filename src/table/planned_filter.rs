@@ -108,3 +108,8 @@ impl Found {
         .data()
     }
 }
+
+/// `expr` with columns that name no table.
+pub(super) fn unqualified(expr: Expr) -> Result<Expr> {
+    Found::default().inlined(expr)
+}

@@ -11,6 +11,7 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::{Expr, SortExpr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::planned_filter::unqualified;
 use super::provider::{TableFilters, filters_pushdown, scan_kept};
 use crate::dataset::DatasetSnapshot;
 use crate::scan::{BatchPruner, KeptBatches};
@@ -21,8 +22,8 @@ pub(super) struct SelectedTable {
     pub(super) orders: Arc<[Vec<SortExpr>]>,
     /// Ascending batch indices.
     pub(super) kept: Arc<[usize]>,
-    /// The filters of every scan are those that the batches were kept by: none of them excludes a whole batch.
-    pub(super) is_decided: bool,
+    /// What the batches were kept by, if every scan has these filters and no others: none of them excludes a batch.
+    pub(super) decided: Option<Arc<[Expr]>>,
 }
 
 impl Debug for SelectedTable {
@@ -42,7 +43,16 @@ impl TableProvider for SelectedTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters_pushdown(&self.snapshot, filters))
+        let mut support = filters_pushdown(&self.snapshot, filters);
+        if let Some(decided) = &self.decided {
+            // Nobody looks at an exact filter again: it must be one of those that the batches were kept by.
+            for (filter, support) in filters.iter().zip(&mut support) {
+                if !decided.contains(&unqualified((*filter).clone())?) {
+                    *support = TableProviderFilterPushDown::Inexact;
+                }
+            }
+        }
+        Ok(support)
     }
 
     async fn scan(
@@ -52,7 +62,7 @@ impl TableProvider for SelectedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.is_decided {
+        if self.decided.is_some() {
             let limit = limit.filter(|_| filters.is_empty());
             let kept = KeptBatches::at(self.kept.to_vec());
             return scan_kept(state, &self.snapshot, &self.orders, kept, projection, limit);

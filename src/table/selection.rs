@@ -20,6 +20,7 @@ use super::functions::extents;
 use super::planned_filter::{PlannedFilter, TABLE};
 use super::selected_batch::{KeptReason, RowBounds, SelectedBatch, row_bounds};
 use super::selected_table::SelectedTable;
+use super::selection_builder::conjuncts;
 use super::selection_filter::FilterSource;
 use super::ticket::TicketFilter;
 use super::time_column::time_column;
@@ -68,6 +69,8 @@ struct Inner {
     /// Where a plan keeps one output partition for each run of batches, in order.
     ordered_state: SessionState,
     task: Arc<TaskContext>,
+    /// The filters that the batches were kept by.
+    decided: Arc<[Expr]>,
     /// Scan, filter and columns, optimized; only the batches of the scan change.
     template: LogicalPlan,
     schema: SchemaRef,
@@ -115,11 +118,12 @@ impl Selection {
         if let Some(odp) = options.extensions.get_mut::<OdpOptions>() {
             odp.source_order = false;
         }
+        let decided: Arc<[Expr]> = conjuncts(&parts.filter).into();
         let scan = SelectedTable {
             snapshot: Arc::clone(&parts.snapshot),
             orders: Arc::clone(&parts.orders),
             kept: Arc::clone(&parts.kept),
-            is_decided: true,
+            decided: Some(Arc::clone(&decided)),
         };
         let template =
             state.optimize(&logical_plan(Arc::new(scan), &parts.filter, parts.columns.as_deref())?)?;
@@ -134,6 +138,7 @@ impl Selection {
             parts,
             state,
             ordered_state,
+            decided,
             template,
             schema,
             extents: OnceLock::new(),
@@ -267,7 +272,7 @@ impl Selection {
             snapshot: Arc::clone(&parts.snapshot),
             orders: Arc::clone(&parts.orders),
             kept: Arc::clone(&parts.kept),
-            is_decided: false,
+            decided: None,
         };
         let plan = logical_plan(Arc::new(scan), &parts.filter, parts.columns.as_deref())?;
         Ok(DataFrame::new(self.inner.state.clone(), plan))
@@ -280,7 +285,7 @@ impl Selection {
             snapshot: Arc::clone(&parts.snapshot),
             orders: Arc::clone(&parts.orders),
             kept,
-            is_decided: true,
+            decided: Some(Arc::clone(&self.inner.decided)),
         };
         let source = provider_as_source(Arc::new(scan));
         let plan = self.inner.template.clone().transform_up(|node| {

@@ -6,6 +6,7 @@
 pub(crate) mod ast;
 mod bind;
 mod error;
+mod json;
 mod number;
 mod parser;
 mod print;

@@ -1,5 +1,6 @@
 //! The inside of a ticket: a JSON object.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datafusion::arrow::array::temporal_conversions::timestamp_s_to_datetime;
@@ -41,6 +42,9 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     set("of", json!(ticket.total));
     set("batch", json!(ticket.batch_index));
     set("fields", ticket.fields.iter().map(|field| field_to_json(field)).collect());
+    if !ticket.metadata.is_empty() {
+        set("meta", json!(ticket.metadata));
+    }
     if !ticket.partitions.is_empty() {
         set("parts", ticket.partitions.iter().map(|(name, value)| value_to_json(name, value)).collect());
     }
@@ -85,6 +89,13 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
     let group = |n: i64| usize::try_from(n).map_err(|_| invalid("row group out of range".into()));
     let fields: Vec<FieldRef> =
         list_of(object, "fields")?.iter().map(field_from_json).collect::<Result<_, _>>()?;
+    let metadata = match object.get("meta").map(Value::as_object) {
+        None => Some(BTreeMap::new()),
+        Some(None) => None,
+        Some(Some(pairs)) => {
+            pairs.iter().map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned()))).collect()
+        }
+    };
     let partitions = match object.contains_key("parts") {
         true => list_of(object, "parts")?.iter().map(value_from_json).collect::<Result<_, _>>()?,
         false => vec![],
@@ -108,6 +119,7 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         total: index_of(object, "of")?,
         batch_index: index_of(object, "batch")?,
         fields,
+        metadata: metadata.ok_or_else(|| invalid("\"meta\" is not an object of texts".into()))?,
         partitions,
         columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
         filter: filter_of(object)?,

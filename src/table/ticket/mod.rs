@@ -6,6 +6,7 @@ mod filter;
 mod open;
 mod text;
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub(super) use filter::TicketFilter;
 /// | `min` | rows that match at least; at most all do |
 /// | `at`, `of`, `batch` | position in the selection, its batches, and position in the dataset |
 /// | `fields` | the columns of the file that are read: name, type, 1 if nullable, metadata if any |
+/// | `meta` | metadata of the schema, an object, if any |
 /// | `parts` | partition columns: name, type, value as text or null |
 /// | `columns` | names of the selected columns, in order |
 /// | `odp` and `vars`, or `sql` | the filter; neither without one |
@@ -94,6 +96,8 @@ pub struct BatchTicket {
     total: usize,
     batch_index: usize,
     fields: Vec<FieldRef>,
+    /// Of the schema as a whole.
+    metadata: BTreeMap<String, String>,
     partitions: Vec<(String, ScalarValue)>,
     columns: Vec<String>,
     filter: TicketFilter,
@@ -221,6 +225,7 @@ impl Selection {
             total: count,
             batch_index,
             fields,
+            metadata: table.file_schema().metadata().clone().into_iter().collect(),
             partitions,
             columns,
             filter: self.ticket_filter()?,

@@ -115,7 +115,10 @@ impl BatchTicket {
             locations: vec![location],
             options: TableOptions { hive_partitions: false, ..TableOptions::default() },
             partitions: None,
-            schema: Some(Arc::new(Schema::new(self.fields.clone()))),
+            schema: Some(Arc::new(Schema::new_with_metadata(
+                self.fields.clone(),
+                self.metadata.clone().into_iter().collect(),
+            ))),
             range: Some(FileRange {
                 first_row: self.first_row,
                 rows: self.rows,
