@@ -32,6 +32,10 @@ examples:
 bench NAME="planning":
     cargo bench --locked --features cli --bench {{NAME}}
 
+# One minute of the fuzz target TARGET: filter_parse, filter_print_parse or filter_bind.
+fuzz TARGET *ARGS:
+    cargo +nightly fuzz run {{TARGET}} -- -dict=fuzz/filter.dict -max_total_time=60 {{ARGS}}
+
 # Licences, sources, versions and advisories of dependencies.
 deps:
     cargo deny --locked check

@@ -32,7 +32,6 @@
 //! | `subtract(a, b)`, `invert(x)` | `a - b`, `not x`; no other function is known |
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "of tests, but not in one")]
 mod cases;
 mod language;
 mod lower;

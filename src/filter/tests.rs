@@ -7,8 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
     Float32Array, Float64Array, Int8Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
-    StringViewArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
-    TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    StringViewArray, StructArray, Time64MicrosecondArray, TimestampNanosecondArray, TimestampSecondArray,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int8Type, Int64Type, Schema};
 use datafusion::common::ToDFSchema;

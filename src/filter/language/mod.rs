@@ -6,6 +6,7 @@
 pub(crate) mod ast;
 mod bind;
 mod error;
+mod json;
 mod number;
 mod parser;
 mod print;
@@ -18,7 +19,6 @@ mod time;
 mod token;
 mod variables;
 
-pub(crate) use ast::Ast;
 pub(crate) use bind::{BoundFilter, Constant, bind};
 pub(crate) use error::{FilterError, cut};
 pub(crate) use number::{InUnits, Number, steps_in_units};

@@ -88,16 +88,6 @@ impl Number {
     pub(crate) fn is_whole(&self) -> bool {
         self.as_integer().is_some()
     }
-
-    /// The digits and the scale of a decimal that is exactly this number: `digits / 10^scale`.
-    pub(crate) fn as_decimal(&self) -> Option<(i128, u8)> {
-        let decimal = self.exact.filter(|decimal| !decimal.has_more)?;
-        if decimal.exponent >= 0 {
-            return self.as_integer().map(|integer| (integer, 0));
-        }
-        let scale = u8::try_from(decimal.exponent.unsigned_abs()).ok().filter(|scale| *scale <= 38)?;
-        Some((decimal.digits, scale))
-    }
 }
 
 impl Decimal {
@@ -215,12 +205,5 @@ mod tests {
         assert_eq!(units(1e300, 0), InUnits::TooLarge);
         assert!(Number::from_double(f64::NAN).is_err());
         assert!(Number::from_double(f64::NEG_INFINITY).is_err());
-    }
-
-    #[test]
-    fn decimals_have_the_scale_that_they_need() {
-        assert_eq!(Number::parse("2.50").unwrap().as_decimal(), Some((25, 1)));
-        assert_eq!(Number::parse("25e2").unwrap().as_decimal(), Some((2500, 0)));
-        assert_eq!(Number::parse("1e-40").unwrap().as_decimal(), None);
     }
 }

@@ -33,7 +33,6 @@ enum Open {
     Binary {
         operator: BinaryOperator,
         left: NodeId,
-        span: Range<usize>,
     },
     /// Where it starts.
     Not(usize),
@@ -255,11 +254,11 @@ impl<'a> Parser<'a> {
             && let Some(last) = self.logic.last_mut()
         {
             if last.is_some_and(|last| last != operator) && self.mixed.is_none() {
-                self.mixed = Some(span.clone());
+                self.mixed = Some(span);
             }
             *last = Some(operator);
         }
-        self.open.push(Open::Binary { operator, left, span });
+        self.open.push(Open::Binary { operator, left });
         Ok(())
     }
 

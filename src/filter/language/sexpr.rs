@@ -62,9 +62,7 @@ pub(crate) fn sexpr(ast: &Ast) -> String {
 fn json(text: &str) -> String {
     let mut written = String::new();
     for c in serde_json::Value::from(text).to_string().chars() {
-        if c.is_ascii() && c != '\x7f' {
-            written.push(c);
-        } else if c == '\x7f' {
+        if c.is_ascii() {
             written.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {

@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::ast::{BinaryOperator, Node, NodeKind};
+use super::ast::{Ast, BinaryOperator, Node, NodeKind};
 use super::*;
 
 /// Texts of the case file that its reference refuses, and that are read here as the live service reads them.
@@ -379,6 +379,53 @@ fn variables_are_read_in_the_forms_of_the_service() {
     assert!(
         read("null").unwrap().is_empty() && read("{}").unwrap().is_empty() && read("[]").unwrap().is_empty()
     );
+    // The nearest double, as wherever else numbers are read, and the same again from another process.
+    for text in ["6e49", "57.123456789012345", "0.1", "1e-320", "444444.4", "123456789012345678901234567890"]
+    {
+        let value: f64 = text.parse().unwrap();
+        let variables = read(&format!("[{text}]")).unwrap();
+        assert_eq!(variables.positional, [value.into()], "{text}");
+        assert_eq!(read(&variables.to_json()).unwrap(), variables);
+    }
+    let escaped =
+        read(r#" { "a\u00e9" : "\"\ud83d\udc1f", "b":{"value":"x","type":"string"}, "c": -0.5e+1 } "#)
+            .unwrap();
+    assert_eq!(escaped.named["aé"], "\"🐟".into());
+    assert_eq!((&escaped.named["b"], &escaped.named["c"]), (&"x".into(), &(-5.0).into()));
+    for json in [
+        "{",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[1 2]",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{1:1}",
+        "[01]",
+        "[1.]",
+        "[.5]",
+        "[+1]",
+        "[1e]",
+        "[--1]",
+        "[1e999]",
+        "[nul]",
+        "[True]",
+        "[\"a]",
+        "[\"\\x41\"]",
+        "[\"\\ud83d\"]",
+        "[\"\n\"]",
+        "[1]]",
+        "[1] x",
+        "{\"a\": é}",
+        "\u{feff}[]",
+    ] {
+        let reason = read(json).expect_err(json);
+        assert!(reason.contains("no JSON"), "{json}: {reason}");
+    }
     for (json, words) in [
         ("", "no JSON"),
         ("{\"a\": NaN}", "no JSON"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::error::cut;
+use super::json::{self, Json};
 use super::time::{FilterDate, FilterTime, FilterTimestamp};
 
 /// The values of the variables in an ODP filter: named ones for `$name`, positional ones for `?`.
@@ -84,18 +85,17 @@ impl FilterVariables {
 
     /// As the crate's `from_json`, with the reason of an error alone.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let json: Value =
-            serde_json::from_str(text).map_err(|error| format!("the variables are no JSON: {error}"))?;
+        let json = json::read(text)?;
         let mut variables = Self::default();
         match json {
-            Value::Null => {}
-            Value::Array(values) => {
+            Json::Null => {}
+            Json::Array(values) => {
                 for (index, value) in values.iter().enumerate() {
                     let value = FilterValue::from_wire(value);
                     variables.positional.push(value.map_err(|reason| format!("variable {index}: {reason}"))?);
                 }
             }
-            Value::Object(values) => {
+            Json::Object(values) => {
                 let mut positional = BTreeMap::new();
                 for (name, value) in &values {
                     let of_name = |reason| format!("variable {:?}: {reason}", cut(name, 40));
@@ -127,47 +127,46 @@ impl FilterVariables {
 
 impl FilterValue {
     /// Reads a bare value, or `{"type": …, "value": …}`.
-    fn from_wire(json: &Value) -> Result<Self, String> {
+    fn from_wire(json: &Json) -> Result<Self, String> {
         let found = || cut(&json.to_string(), 40);
         match json {
-            Value::Object(typed) => match (typed.get("type"), typed.get("value"), typed.len()) {
-                (Some(Value::String(kind)), Some(value), 2) => Self::typed(kind, value),
-                _ => Err(format!("expected a value or {{\"type\": …, \"value\": …}}, found {}", found())),
+            Json::Object(members) => match members.as_slice() {
+                [(a, Json::Text(kind)), (b, value)] | [(b, value), (a, Json::Text(kind))]
+                    if a == "type" && b == "value" =>
+                {
+                    Self::typed(kind, value)
+                }
+                _ => Err("expected a value or {\"type\": …, \"value\": …}, found another object".to_owned()),
             },
-            Value::Null => Ok(Self::Null),
-            Value::Bool(value) => Ok(Self::Boolean(*value)),
-            Value::String(text) => Ok(Self::Text(text.clone())),
-            Value::Number(number) => {
-                let integer = number.as_i64().map(Self::Integer).or(number.as_u64().map(Self::Unsigned));
-                integer.or(number.as_f64().map(Self::Float)).ok_or_else(|| format!("found {}", found()))
+            Json::Null => Ok(Self::Null),
+            Json::Boolean(value) => Ok(Self::Boolean(*value)),
+            Json::Text(text) => Ok(Self::Text(text.clone())),
+            Json::Number(number) => {
+                let double = || number.parse().ok().map(Self::Float);
+                Self::integer(number).or_else(double).ok_or_else(|| format!("found {}", found()))
             }
-            Value::Array(_) => Err(format!("expected a single value, found {}", found())),
+            Json::Array(_) => Err(format!("expected a single value, found {}", found())),
         }
     }
 
-    fn typed(kind: &str, json: &Value) -> Result<Self, String> {
+    fn typed(kind: &str, json: &Json) -> Result<Self, String> {
         let value = match (kind, json) {
-            (_, Value::Null) => Some(Self::Null),
-            ("string", Value::String(text)) => Some(Self::Text(text.clone())),
+            (_, Json::Null) => Some(Self::Null),
+            ("string", Json::Text(text)) => Some(Self::Text(text.clone())),
             // The service's own client writes booleans as integers.
-            ("boolean" | "integer", Value::Bool(value)) => Some(Self::Boolean(*value)),
-            ("integer", Value::Number(number)) => {
-                number.as_i64().map(Self::Integer).or(number.as_u64().map(Self::Unsigned))
-            }
+            ("boolean" | "integer", Json::Boolean(value)) => Some(Self::Boolean(*value)),
             // As texts from clients without integers of 64 bits.
-            ("integer", Value::String(text)) => {
-                text.parse().map(Self::Integer).ok().or(text.parse().map(Self::Unsigned).ok())
-            }
-            ("float", Value::Number(number)) => number.as_f64().map(Self::Float),
-            ("float", Value::String(text)) => match text.as_str() {
+            ("integer", Json::Number(number) | Json::Text(number)) => Self::integer(number),
+            ("float", Json::Number(number)) => number.parse().ok().map(Self::Float),
+            ("float", Json::Text(text)) => match text.as_str() {
                 "NaN" => Some(Self::Float(f64::NAN)),
                 "Infinity" => Some(Self::Float(f64::INFINITY)),
                 "-Infinity" => Some(Self::Float(f64::NEG_INFINITY)),
                 _ => None,
             },
-            ("datetime", Value::String(text)) => return FilterTimestamp::read(text).map(Self::Timestamp),
-            ("date", Value::String(text)) => return FilterDate::read(text).map(Self::Date),
-            ("time", Value::String(text)) => return FilterTime::read(text).map(Self::Time),
+            ("datetime", Json::Text(text)) => return FilterTimestamp::read(text).map(Self::Timestamp),
+            ("date", Json::Text(text)) => return FilterDate::read(text).map(Self::Date),
+            ("time", Json::Text(text)) => return FilterTime::read(text).map(Self::Time),
             ("string" | "integer" | "float" | "boolean" | "datetime" | "date" | "time", _) => None,
             (other, _) => {
                 return Err(format!(
@@ -177,6 +176,10 @@ impl FilterValue {
             }
         };
         value.ok_or_else(|| format!("expected a value of type {kind}, found {}", cut(&json.to_string(), 40)))
+    }
+
+    fn integer(text: &str) -> Option<Self> {
+        text.parse().map(Self::Integer).ok().or(text.parse().map(Self::Unsigned).ok())
     }
 
     fn to_wire(&self) -> Value {

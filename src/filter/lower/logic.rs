@@ -14,9 +14,9 @@ use crate::filter::lower::{Lowering, Operand};
 /// Longer lists than this DataFusion does not prune by; their bounds it does.
 const LONGEST_PRUNING_LIST: usize = 20;
 
-/// Parts at the outermost `and` that DataFusion may see; see [`limit_conjuncts`]. The chain that it makes of ten times
+/// Parts at the outermost `and` that DataFusion may see; see [`limit_conjuncts`]. The chain that it makes of four times
 /// as many takes more than 2 MiB of stack in a build without optimisation.
-const MAX_CONJUNCTS: usize = 100;
+const MAX_CONJUNCTS: usize = 256;
 
 /// Operands of one logic operator, in order.
 #[derive(Debug)]
