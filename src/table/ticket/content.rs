@@ -9,7 +9,7 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::{Map, Value, json};
 
-use super::fields::{entry, field_from_json, field_to_json, value_from_json, value_to_json};
+use super::fields::{check_width, entry, field_from_json, field_to_json, value_from_json, value_to_json};
 use super::filter::TicketFilter;
 use super::text::invalid;
 use super::{BatchTicket, TicketSettings};
@@ -89,6 +89,7 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
     let group = |n: i64| usize::try_from(n).map_err(|_| invalid("row group out of range".into()));
     let fields: Vec<FieldRef> =
         list_of(object, "fields")?.iter().map(field_from_json).collect::<Result<_, _>>()?;
+    check_width(&fields)?;
     let metadata = match object.get("meta").map(Value::as_object) {
         None => Some(BTreeMap::new()),
         Some(None) => None,
