@@ -9,12 +9,12 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::{Map, Value, json};
 
+use super::BatchTicket;
 use super::fields::{check_width, entry, field_from_json, field_to_json, value_from_json, value_to_json};
 use super::filter::TicketFilter;
+use super::settings::TicketSettings;
 use super::text::invalid;
-use super::{BatchTicket, TicketSettings};
 use crate::error::OdpError;
-use crate::options::OnInvalidGeometry;
 
 type Object = Map<String, Value>;
 
@@ -66,7 +66,7 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     if let Some(hash) = hash {
         set("hash", json!(format!("{hash:016x}")));
     }
-    let settings = settings_to_json(&ticket.settings);
+    let settings = ticket.settings.to_json();
     if !settings.is_empty() {
         set("set", Value::Object(settings));
     }
@@ -124,7 +124,7 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         partitions,
         columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
         filter: filter_of(object)?,
-        settings: settings_of(object)?,
+        settings: object.get("set").map(TicketSettings::from_json).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -141,40 +141,6 @@ fn filter_of(object: &Object) -> Result<TicketFilter, OdpError> {
         (None, Some(text)) => Ok(TicketFilter::Sql { text, hash: hash()? }),
         (Some(_), Some(_)) => Err(invalid("it has two filters".into())),
     }
-}
-
-fn settings_to_json(settings: &TicketSettings) -> Object {
-    let mut object = Object::new();
-    if settings.finite_coordinates {
-        object.insert("finite_coordinates".into(), json!(true));
-    }
-    if settings.planar_geography {
-        object.insert("planar_geography".into(), json!(true));
-    }
-    if settings.on_invalid_geometry != OnInvalidGeometry::default() {
-        object.insert("on_invalid_geometry".into(), json!(settings.on_invalid_geometry.to_string()));
-    }
-    object
-}
-
-fn settings_of(object: &Object) -> Result<TicketSettings, OdpError> {
-    let mut settings = TicketSettings::default();
-    let Some(set) = object.get("set") else { return Ok(settings) };
-    let set = set.as_object().ok_or_else(|| invalid("\"set\" is not an object".into()))?;
-    for (key, value) in set {
-        let bad = || invalid(format!("setting {key:?} cannot be {value}"));
-        match key.as_str() {
-            "finite_coordinates" => settings.finite_coordinates = value.as_bool().ok_or_else(bad)?,
-            "planar_geography" => settings.planar_geography = value.as_bool().ok_or_else(bad)?,
-            "on_invalid_geometry" => {
-                let text = value.as_str().ok_or_else(bad)?;
-                settings.on_invalid_geometry = text.parse().map_err(|_| bad())?;
-            }
-            // Rows may depend on it.
-            _ => return Err(invalid(format!("setting {key:?} is not known"))),
-        }
-    }
-    Ok(settings)
 }
 
 fn text_of<'a>(object: &'a Object, key: &str) -> Result<&'a str, OdpError> {

@@ -4,6 +4,7 @@ mod content;
 mod fields;
 mod filter;
 mod open;
+mod settings;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use datafusion::object_store::ObjectMeta;
 use super::selected_batch::{RowBounds, row_bounds};
 use super::selection::Selection;
 use crate::error::OdpError;
-use crate::options::{OdpOptions, OnInvalidGeometry};
 pub(super) use filter::TicketFilter;
+use settings::TicketSettings;
 
 /// One batch of a [`Selection`], to be read somewhere else: a small text without blanks that a queue, Dask or Ray can
 /// carry.
@@ -29,8 +30,9 @@ pub(super) use filter::TicketFilter;
 /// file. If that file is no longer the version that was planned, the error is [`OdpError::Changed`].
 ///
 /// The other session needs the object store registered under the same URL, and for filters in SQL the functions that
-/// they call; [`register`](crate::register) adds this crate's. A session that would read the filter in another way,
-/// because of its dialect or time zone, is refused.
+/// they call; [`register`](crate::register) adds this crate's. The settings that rows depend on, such as the time zone, are
+/// those of the session that made the ticket; a session that would plan the filter in another way all the same is
+/// refused.
 ///
 /// ```
 /// # use datafusion::prelude::SessionContext;
@@ -79,7 +81,7 @@ pub(super) use filter::TicketFilter;
 /// | `columns` | names of the selected columns, in order |
 /// | `odp` and `vars`, or `sql` | the filter; neither without one |
 /// | `hash` | FNV-1a of the planned filter, hexadecimal, if there is one |
-/// | `set` | the session settings that rows may depend on, where they are not the default: `finite_coordinates`, `planar_geography`, `on_invalid_geometry` |
+/// | `set` | the session settings that rows may depend on, where they are not the default: of this crate `odp.finite_coordinates`, `odp.planar_geography`, `odp.on_invalid_geometry`; of DataFusion, as text, `datafusion.execution.` `time_zone`, `enable_ansi_mode`, `parquet.coerce_int96`, `parquet.coerce_int96_tz`, `parquet.binary_as_string`, `parquet.schema_force_view_types` and `datafusion.sql_parser.` `dialect`, `enable_ident_normalization`, `map_string_types_to_utf8view`, `parse_float_as_decimal`, `support_varchar_with_length` |
 ///
 /// The checksum is against accidents, not against forgery: who opens a ticket reads the file that it names. It holds no
 /// credentials; those are of the session that opens it.
@@ -102,21 +104,6 @@ pub struct BatchTicket {
     columns: Vec<String>,
     filter: TicketFilter,
     settings: TicketSettings,
-}
-
-/// Settings that rows may depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct TicketSettings {
-    finite_coordinates: bool,
-    planar_geography: bool,
-    on_invalid_geometry: OnInvalidGeometry,
-}
-
-impl TicketSettings {
-    fn of(options: &OdpOptions) -> Self {
-        let OdpOptions { finite_coordinates, planar_geography, on_invalid_geometry, .. } = *options;
-        Self { finite_coordinates, planar_geography, on_invalid_geometry }
-    }
 }
 
 impl BatchTicket {
@@ -229,7 +216,7 @@ impl Selection {
             partitions,
             columns,
             filter: self.ticket_filter()?,
-            settings: TicketSettings::of(&OdpOptions::of(self.state().config_options())),
+            settings: TicketSettings::of(self.state().config_options()),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::dataset::DatasetSnapshot;
 use crate::discover::{FileRange, Request, open_snapshot};
 use crate::error::OdpError;
 use crate::filter::{FilterVariables, lower_filter};
-use crate::options::{OdpOptions, TableOptions};
+use crate::options::TableOptions;
 use crate::table::planned_filter::PlannedFilter;
 use crate::table::provider::{TableFilters, file_orders};
 use crate::table::selection::{Selection, SelectionParts};
@@ -45,14 +45,7 @@ impl BatchTicket {
     /// See [`open`](Self::open).
     pub async fn open_selection(&self, ctx: &SessionContext) -> Result<Selection> {
         let mut state = ctx.state();
-        let options = state.config_mut().options_mut();
-        let mut odp = OdpOptions::of(options);
-        odp.finite_coordinates = self.settings.finite_coordinates;
-        odp.planar_geography = self.settings.planar_geography;
-        odp.on_invalid_geometry = self.settings.on_invalid_geometry;
-        options.extensions.insert(odp);
-        // Functions see the settings that were there when the query began.
-        state.mark_start_execution();
+        self.settings.apply(&mut state)?;
 
         let snapshot = match self.open_file(&state).await {
             Ok(snapshot) => snapshot,
@@ -85,8 +78,8 @@ impl BatchTicket {
             None => PlannedFilter::All,
         };
         if hash.is_some_and(|hash| hash != hash_of(&filter)) {
-            let reason = "this session plans the filter in another way than the one that made the ticket: their dialect, \
-                          time zone or functions differ";
+            let reason = "this session plans the filter in another way than the one that made the ticket: its \
+                          functions or optimizer rules differ";
             return Err(invalid(reason.into()).into());
         }
         let columns = column_indices(&schema, &self.columns)?;
