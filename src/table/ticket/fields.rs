@@ -116,7 +116,7 @@ fn is_simple(data_type: &DataType) -> bool {
         validate_decimal_precision_and_scale::<T>(precision, scale).is_ok()
     }
     match data_type {
-        DataType::Dictionary(..) => false,
+        DataType::Dictionary(..) | DataType::RunEndEncoded(..) => false,
         DataType::FixedSizeBinary(size) => *size >= 0,
         DataType::Time32(unit) => matches!(unit, TimeUnit::Second | TimeUnit::Millisecond),
         DataType::Time64(unit) => matches!(unit, TimeUnit::Microsecond | TimeUnit::Nanosecond),
