@@ -36,7 +36,6 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     }
     set("first", json!(ticket.first_row));
     set("rows", json!(ticket.rows));
-    set("groups", json!([ticket.row_groups.0, ticket.row_groups.1]));
     set("min", json!(ticket.min_rows));
     set("at", json!(ticket.position));
     set("of", json!(ticket.total));
@@ -85,8 +84,6 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         }
         _ => return Err(invalid("the time of modification is out of range".into())),
     };
-    let (first_group, end_group) = pair_of(object, "groups")?;
-    let group = |n: i64| usize::try_from(n).map_err(|_| invalid("row group out of range".into()));
     let fields: Vec<FieldRef> =
         list_of(object, "fields")?.iter().map(field_from_json).collect::<Result<_, _>>()?;
     check_width(&fields)?;
@@ -114,7 +111,6 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         },
         first_row: number_of(object, "first")?,
         rows: number_of(object, "rows")?,
-        row_groups: (group(first_group)?, group(end_group)?),
         min_rows: number_of(object, "min")?,
         position: index_of(object, "at")?,
         total: index_of(object, "of")?,

@@ -72,7 +72,7 @@ use settings::TicketSettings;
 /// | `store` | URL of the object store, without user and password |
 /// | `path` | path of the file in it |
 /// | `size`, `modified`, `etag` | the file's version: bytes; seconds since 1970 and nanoseconds; ETag, if the store has one |
-/// | `first`, `rows`, `groups` | the batch: number of its first row in the file, rows, and its first row group and the one after its last |
+/// | `first`, `rows` | the batch: number of its first row in the file, and rows |
 /// | `min` | rows that match at least; at most all do |
 /// | `at`, `of`, `batch` | position in the selection, its batches, and position in the dataset |
 /// | `fields` | the columns of the file that are read: name, type, 1 if nullable, metadata if any |
@@ -92,7 +92,6 @@ pub struct BatchTicket {
     first_row: u64,
     /// Rows of the batch, before the filter.
     rows: u64,
-    row_groups: (usize, usize),
     min_rows: u64,
     position: usize,
     total: usize,
@@ -206,7 +205,6 @@ impl Selection {
             version: file.object_meta.clone(),
             first_row: batch.first_row,
             rows: batch.rows,
-            row_groups: (batch.row_groups.start, batch.row_groups.end),
             min_rows: row_bounds(certainty, batch.rows).min,
             position,
             total: count,
