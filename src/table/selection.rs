@@ -1,5 +1,6 @@
 //! [`Selection`]: the batches that may hold rows of a filter, and the ways to read them.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +53,7 @@ pub(super) struct SelectionParts {
     pub(super) variables: FilterVariables,
     pub(super) filter: PlannedFilter,
     /// Columns that the filter names, those that it turned out not to need included.
-    pub(super) filter_columns: Vec<String>,
+    pub(super) filter_columns: BTreeSet<String>,
     /// Positions in the table's schema; `None` = all.
     pub(super) columns: Option<Vec<usize>>,
     /// Ascending batch indices.

@@ -71,8 +71,6 @@ impl BatchTicket {
                 (FilterSource::Sql(text.clone()), FilterVariables::default(), Some(expr), Some(*hash))
             }
         };
-        let filter_columns =
-            expr.iter().flat_map(|expr| expr.column_refs()).map(|c| c.name.clone()).collect();
         let filter = match expr {
             Some(expr) => PlannedFilter::try_new(&state, &schema, expr)?,
             None => PlannedFilter::All,
@@ -85,6 +83,7 @@ impl BatchTicket {
         let columns = column_indices(&schema, &self.columns)?;
         let filters = TableFilters::try_new(&state, &snapshot, &conjuncts(&filter))?;
         let certainty = certainties(&state, &snapshot, &filters, &[0])?;
+        let filter_columns = schema.fields().iter().map(|field| field.name().clone()).collect();
         let parts = SelectionParts {
             orders: file_orders(&snapshot).into(),
             snapshot: Arc::new(snapshot),
@@ -123,17 +122,9 @@ impl BatchTicket {
             [file] if file.object_meta.location == self.version.location => self.check(&file.object_meta)?,
             _ => return Err(self.changed()),
         }
-        let [batch] = snapshot.batches() else {
+        if snapshot.num_batches() != 1 {
             let (first, rows) = (self.first_row, self.rows);
             return Err(invalid(format!("its file has no batch of {rows} rows from row {first} on")));
-        };
-        let groups = (batch.row_groups.start, batch.row_groups.end);
-        let fields = &snapshot.table_schema().file_schema().fields;
-        if groups != self.row_groups {
-            return Err(invalid(format!("its rows are in row groups {groups:?}, not {:?}", self.row_groups)));
-        }
-        if fields.as_ref() != self.fields.as_slice() {
-            return Err(invalid("this session reads the columns of the file in another way".into()));
         }
         Ok(snapshot)
     }
