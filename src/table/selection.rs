@@ -23,7 +23,7 @@ use super::selected_batch::{KeptReason, RowBounds, SelectedBatch, row_bounds};
 use super::selected_table::SelectedTable;
 use super::selection_builder::conjuncts;
 use super::selection_filter::FilterSource;
-use super::ticket::TicketFilter;
+use super::ticket::TicketSelection;
 use super::time_column::time_column;
 use crate::dataset::DatasetSnapshot;
 use crate::filter::FilterVariables;
@@ -77,7 +77,7 @@ struct Inner {
     schema: SchemaRef,
     time_column: Option<usize>,
     extents: OnceLock<Vec<Option<BoundingBox>>>,
-    ticket_filter: OnceLock<TicketFilter>,
+    tickets: OnceLock<Arc<TicketSelection>>,
 }
 
 impl Debug for Selection {
@@ -143,7 +143,7 @@ impl Selection {
             template,
             schema,
             extents: OnceLock::new(),
-            ticket_filter: OnceLock::new(),
+            tickets: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -156,8 +156,16 @@ impl Selection {
         &self.inner.state
     }
 
-    pub(super) fn ticket_filter_cell(&self) -> &OnceLock<TicketFilter> {
-        &self.inner.ticket_filter
+    /// What its tickets have in common, once it is known.
+    pub(super) fn ticket_cell(&self) -> &OnceLock<Arc<TicketSelection>> {
+        &self.inner.tickets
+    }
+
+    /// Position in the dataset and rows of the batch at `position`.
+    pub(super) fn index_and_rows(&self, position: usize) -> Option<(usize, RowBounds)> {
+        let parts = &self.inner.parts;
+        let (&index, &certainty) = (parts.kept.get(position)?, parts.certainty.get(position)?);
+        Some((index, row_bounds(certainty, parts.snapshot.batches()[index].rows)))
     }
 
     /// The dataset, as it was when the table was opened.

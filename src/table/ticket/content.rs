@@ -1,6 +1,7 @@
 //! The inside of a ticket: a JSON object.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::temporal_conversions::timestamp_s_to_datetime;
@@ -9,22 +10,24 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::{Map, Value, json};
 
-use super::BatchTicket;
 use super::fields::{check_width, entry, field_from_json, field_to_json, value_from_json, value_to_json};
 use super::filter::TicketFilter;
 use super::settings::TicketSettings;
-use super::text::invalid;
+use super::text::{check_content, invalid};
+use super::{BatchTicket, TicketSelection};
 use crate::error::OdpError;
+
+/// What a batch adds to what the tickets of its selection have in common, in bytes and in values, is less.
+const ROOM: usize = 64 << 10;
 
 type Object = Map<String, Value>;
 
 pub(super) fn to_json(ticket: &BatchTicket) -> String {
     let version = &ticket.version;
-    let mut object = Object::new();
+    let mut object = selection_to_json(&ticket.selection);
     let mut set = |key: &str, value: Value| {
         object.insert(key.to_owned(), value);
     };
-    set("store", json!(ticket.store));
     set("path", json!(version.location.as_ref()));
     set("size", json!(version.size));
     set(
@@ -38,17 +41,26 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     set("rows", json!(ticket.rows));
     set("min", json!(ticket.min_rows));
     set("at", json!(ticket.position));
-    set("of", json!(ticket.total));
     set("batch", json!(ticket.batch_index));
-    set("fields", ticket.fields.iter().map(|field| field_to_json(field)).collect());
-    if !ticket.metadata.is_empty() {
-        set("meta", json!(ticket.metadata));
-    }
     if !ticket.partitions.is_empty() {
         set("parts", ticket.partitions.iter().map(|(name, value)| value_to_json(name, value)).collect());
     }
-    set("columns", json!(ticket.columns));
-    let hash = match &ticket.filter {
+    Value::Object(object).to_string()
+}
+
+fn selection_to_json(selection: &TicketSelection) -> Object {
+    let mut object = Object::new();
+    let mut set = |key: &str, value: Value| {
+        object.insert(key.to_owned(), value);
+    };
+    set("store", json!(selection.store));
+    set("of", json!(selection.total));
+    set("fields", selection.fields.iter().map(|field| field_to_json(field)).collect());
+    if !selection.metadata.is_empty() {
+        set("meta", json!(selection.metadata));
+    }
+    set("columns", json!(selection.columns));
+    let hash = match &selection.filter {
         TicketFilter::All => None,
         TicketFilter::Odp { text, variables, hash } => {
             set("odp", json!(text));
@@ -65,11 +77,20 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     if let Some(hash) = hash {
         set("hash", json!(format!("{hash:016x}")));
     }
-    let settings = ticket.settings.to_json();
+    let settings = selection.settings.to_json();
     if !settings.is_empty() {
         set("set", Value::Object(settings));
     }
-    Value::Object(object).to_string()
+    object
+}
+
+/// # Errors
+/// [`OdpError::Unsupported`] if the tickets of `selection` are too large to be opened again.
+pub(super) fn check(selection: &TicketSelection) -> Result<(), OdpError> {
+    let unsupported =
+        |error: OdpError| OdpError::Unsupported { what: format!("a ticket of this size: {error}") };
+    check_width(&selection.fields).map_err(unsupported)?;
+    check_content(&Value::Object(selection_to_json(selection)).to_string(), ROOM).map_err(unsupported)
 }
 
 pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
@@ -100,8 +121,16 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
     };
     let name = |value: &Value| value.as_str().map(str::to_owned);
     let columns: Option<Vec<String>> = list_of(object, "columns")?.iter().map(name).collect();
-    Ok(BatchTicket {
+    let selection = TicketSelection {
         store: text_of(object, "store")?.to_owned(),
+        total: index_of(object, "of")?,
+        fields,
+        metadata: metadata.ok_or_else(|| invalid("\"meta\" is not an object of texts".into()))?,
+        columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
+        filter: filter_of(object)?,
+        settings: object.get("set").map(TicketSettings::from_json).transpose()?.unwrap_or_default(),
+    };
+    Ok(BatchTicket {
         version: ObjectMeta {
             location,
             last_modified,
@@ -113,14 +142,9 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         rows: number_of(object, "rows")?,
         min_rows: number_of(object, "min")?,
         position: index_of(object, "at")?,
-        total: index_of(object, "of")?,
         batch_index: index_of(object, "batch")?,
-        fields,
-        metadata: metadata.ok_or_else(|| invalid("\"meta\" is not an object of texts".into()))?,
         partitions,
-        columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
-        filter: filter_of(object)?,
-        settings: object.get("set").map(TicketSettings::from_json).transpose()?.unwrap_or_default(),
+        selection: Arc::new(selection),
     })
 }
 
@@ -132,7 +156,10 @@ fn filter_of(object: &Object) -> Result<TicketFilter, OdpError> {
     match (optional_text(object, "odp")?, optional_text(object, "sql")?) {
         (None, None) => Ok(TicketFilter::All),
         (Some(text), None) => {
-            Ok(TicketFilter::Odp { text, variables: optional_text(object, "vars")?, hash: hash()? })
+            let variables = optional_text(object, "vars")?;
+            // JSON in JSON.
+            variables.iter().try_for_each(|variables| check_content(variables, 0))?;
+            Ok(TicketFilter::Odp { text, variables, hash: hash()? })
         }
         (None, Some(text)) => Ok(TicketFilter::Sql { text, hash: hash()? }),
         (Some(_), Some(_)) => Err(invalid("it has two filters".into())),

@@ -14,7 +14,7 @@ use crate::table::selection_filter::{FilterSource, reads_session};
 
 /// A filter as text, and what it was planned as.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::table) enum TicketFilter {
+pub(super) enum TicketFilter {
     All,
     /// In the ODP language, with its variables as JSON if it has any.
     Odp {
@@ -39,15 +39,6 @@ pub(super) fn hash_of(filter: &PlannedFilter) -> u64 {
 
 impl Selection {
     pub(super) fn ticket_filter(&self) -> Result<TicketFilter, OdpError> {
-        let cell = self.ticket_filter_cell();
-        if let Some(known) = cell.get() {
-            return Ok(known.clone());
-        }
-        let made = self.make_ticket_filter()?;
-        Ok(cell.get_or_init(|| made).clone())
-    }
-
-    fn make_ticket_filter(&self) -> Result<TicketFilter, OdpError> {
         let parts = self.parts();
         let hash = hash_of(&parts.filter);
         let Some(planned) = parts.filter.expr() else { return Ok(TicketFilter::All) };

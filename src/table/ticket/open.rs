@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::BatchTicket;
 use super::filter::{TicketFilter, hash_of};
 use super::text::invalid;
-use crate::dataset::DatasetSnapshot;
+use crate::dataset::{DatasetSnapshot, is_same_version};
 use crate::discover::{FileRange, Request, open_snapshot};
 use crate::error::OdpError;
 use crate::filter::{FilterVariables, lower_filter};
@@ -45,7 +45,7 @@ impl BatchTicket {
     /// See [`open`](Self::open).
     pub async fn open_selection(&self, ctx: &SessionContext) -> Result<Selection> {
         let mut state = ctx.state();
-        self.settings.apply(&mut state)?;
+        self.selection.settings.apply(&mut state)?;
 
         let snapshot = match self.open_file(&state).await {
             Ok(snapshot) => snapshot,
@@ -56,7 +56,7 @@ impl BatchTicket {
             },
         };
         let schema = snapshot.schema();
-        let (source, variables, expr, hash) = match &self.filter {
+        let (source, variables, expr, hash) = match &self.selection.filter {
             TicketFilter::All => (FilterSource::All, FilterVariables::default(), None, None),
             TicketFilter::Odp { text, variables, hash } => {
                 let variables = match variables {
@@ -80,7 +80,7 @@ impl BatchTicket {
                           functions or optimizer rules differ";
             return Err(invalid(reason.into()).into());
         }
-        let columns = column_indices(&schema, &self.columns)?;
+        let columns = column_indices(&schema, &self.selection.columns)?;
         let filters = TableFilters::try_new(&state, &snapshot, &conjuncts(&filter))?;
         let certainty = certainties(&state, &snapshot, &filters, &[0])?;
         let filter_columns = schema.fields().iter().map(|field| field.name().clone()).collect();
@@ -102,14 +102,14 @@ impl BatchTicket {
     /// The batch as a dataset of its own.
     async fn open_file(&self, state: &SessionState) -> Result<DatasetSnapshot, OdpError> {
         let path = utf8_percent_encode(self.version.location.as_ref(), &KEPT);
-        let location = format!("{}/{path}", self.store.trim_end_matches('/'));
+        let location = format!("{}/{path}", self.selection.store.trim_end_matches('/'));
         let request = Request {
             locations: vec![location],
             options: TableOptions { hive_partitions: false, ..TableOptions::default() },
             partitions: None,
             schema: Some(Arc::new(Schema::new_with_metadata(
-                self.fields.clone(),
-                self.metadata.clone().into_iter().collect(),
+                self.selection.fields.clone(),
+                self.selection.metadata.clone().into_iter().collect(),
             ))),
             range: Some(FileRange {
                 first_row: self.first_row,
@@ -131,10 +131,10 @@ impl BatchTicket {
 
     async fn check_version(&self, state: &SessionState) -> Result<(), OdpError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| OdpError::Storage {
-            location: format!("{}/{}", self.store.trim_end_matches('/'), self.version.location),
+            location: format!("{}/{}", self.selection.store.trim_end_matches('/'), self.version.location),
             source,
         };
-        let url = ObjectStoreUrl::parse(&self.store).map_err(|error| failed(error.into()))?;
+        let url = ObjectStoreUrl::parse(&self.selection.store).map_err(|error| failed(error.into()))?;
         let store = state.runtime_env().object_store(&url).map_err(|error| failed(error.into()))?;
         match store.head(&self.version.location).await {
             Ok(now) => self.check(&now),
@@ -144,12 +144,7 @@ impl BatchTicket {
     }
 
     fn check(&self, now: &ObjectMeta) -> Result<(), OdpError> {
-        let planned = &self.version;
-        let is_same = match (&planned.e_tag, &now.e_tag) {
-            (Some(planned), Some(now)) => planned == now,
-            _ => planned.last_modified == now.last_modified,
-        };
-        if is_same && planned.size == now.size { Ok(()) } else { Err(self.changed()) }
+        if is_same_version(&self.version, now) { Ok(()) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> OdpError {
