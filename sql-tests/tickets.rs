@@ -8,7 +8,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use datafusion::arrow::array::{
-    ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, StructArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
@@ -526,6 +527,108 @@ async fn a_filter_that_no_text_can_say_has_no_ticket() -> Result<()> {
     Ok(())
 }
 
+/// Tables of one file with one row per row group, and the session that they are in, as `t`.
+async fn registered(dir: &Path, rows: &RecordBatch) -> Result<SessionContext> {
+    write(&dir.join("a.parquet"), rows, 1)?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir)?).await?;
+    ctx.register_table("t", Arc::new(table))?;
+    Ok(ctx)
+}
+
+#[tokio::test]
+async fn tickets_are_made_one_after_the_other_and_only_if_they_are_asked_for() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let point = |i: usize| format!("POINT ({} {})", i % 170, i % 80);
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..8)) as ArrayRef),
+        ("g", Arc::new(StringArray::from_iter_values((0..8).map(point)))),
+    ])?;
+    let ctx = registered(dir.path(), &rows).await?;
+    // Digits that no compression makes small.
+    let mut random = StdRng::seed_from_u64(3);
+    let mut ring: Vec<String> = (0..16_000)
+        .map(|i| {
+            let angle = f64::from(i) / 16_000.0 * std::f64::consts::TAU;
+            let (x, y) =
+                (angle.cos() * 170.0 + random.random::<f64>(), angle.sin() * 85.0 + random.random::<f64>());
+            format!("{x:.14} {y:.14}")
+        })
+        .collect();
+    ring.push(ring[0].clone());
+    let area = format!("POLYGON(({}))", ring.join(", "));
+    let sql = format!("SELECT * FROM odp_tickets('t', 'id >= 0 and g intersect ?', '[\"{area}\"]')");
+    let all = ctx.sql(&sql).await?.collect().await?;
+    assert!(all.len() > 1 && all.iter().map(RecordBatch::num_rows).sum::<usize>() == 8, "{}", all.len());
+    for rows in &all {
+        let tickets = rows.column_by_name("ticket").ok_or("no tickets")?.get_array_memory_size();
+        assert!(tickets < 4 << 20, "{tickets} bytes of tickets at once");
+    }
+    let first: BatchTicket = all[0].column(4).as_string::<i32>().value(0).parse()?;
+    assert!(!read(first.open(&session(1, &[])?).await?).await?.is_empty());
+    let limited = ctx.sql(&format!("SELECT ticket, position FROM ({sql}) LIMIT 1")).await?.collect().await?;
+    assert_eq!((limited.len(), limited[0].num_rows()), (1, 1));
+
+    // A column that no ticket holds: whoever asks for none does not mind.
+    let wide = FixedSizeBinaryArray::try_from_iter(std::iter::once(vec![0_u8; 2_200_000]))?;
+    let dir = tempfile::tempdir()?;
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
+        ("wide", Arc::new(wide)),
+    ])?;
+    let ctx = registered(dir.path(), &rows).await?;
+    let counted =
+        ctx.sql("SELECT count(*), sum(max_rows), max(position) FROM odp_tickets('t', 'id > 0')").await?;
+    assert!(printed(&counted.collect().await?)?.iter().any(|row| row.starts_with("| 1        | 1")));
+    assert_eq!(ctx.sql("SELECT * FROM odp_tickets('t', 'id > 0') LIMIT 0").await?.count().await?, 0);
+    let tickets = ctx.sql("SELECT ticket FROM odp_tickets('t', 'id > 0')").await?.collect().await;
+    let message = tickets.err().ok_or("no error")?.to_string();
+    assert!(message.contains("values in each row"), "{message}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn odp_ticket_is_a_table_of_the_ticket_alone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_versions(dir.path())?;
+    let ctx = session(2, &[])?;
+    let table =
+        OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::File).open(&ctx).await?;
+    let selection = table.select("n >= 20").columns(["n", "day", "s", "extra"]).plan(&ctx).await?;
+    let ticket = selection.ticket(0)?;
+    assert_eq!(ticket.schema()?, selection.schema());
+    let other = session(2, &[])?;
+    let run = async |sql: &str| -> Result<Vec<String>> {
+        let rows =
+            other.sql(&sql.replace("TICKET", &format!("odp_ticket('{ticket}')"))).await?.collect().await?;
+        Ok(rows_of(&printed(&rows)?))
+    };
+    let whole = read(selection.batch(0).await?).await?;
+    assert_eq!(run("SELECT * FROM TICKET").await?, rows_of(&printed(&whole)?));
+    assert_eq!(run("SELECT count(*) FROM TICKET").await?, ["| 20       |"]);
+    assert_eq!(
+        run("SELECT s, n FROM TICKET WHERE extra > 1.0 AND n < 25").await?,
+        ["| t3 | 23 |", "| t4 | 24 |"]
+    );
+    assert_eq!(run("SELECT n FROM TICKET LIMIT 2").await?, ["| 20 |", "| 21 |"]);
+    assert_eq!(run("SELECT a.n FROM TICKET a JOIN TICKET AS b ON a.n = b.n + 19").await?, ["| 39 |"]);
+    assert_eq!(
+        run("DESCRIBE SELECT * FROM TICKET").await?,
+        [
+            "| n           | Int64     | NO          |",
+            "| day         | Date32    | YES         |",
+            "| s           | Utf8View  | NO          |",
+            "| extra       | Float64   | YES         |"
+        ]
+    );
+    let plan = run("EXPLAIN SELECT s FROM TICKET WHERE n = 22").await?.concat();
+    assert!(plan.contains("projection=[s]") && plan.contains("n@0 = 22"), "{plan}");
+    std::fs::remove_dir_all(dir.path())?;
+    let gone = run("SELECT s FROM TICKET").await.err().ok_or("no error")?.to_string();
+    assert!(gone.contains("changed since"), "{gone}");
+    Ok(())
+}
+
 /// The JSON inside a ticket.
 fn content(ticket: &str) -> Result<Value> {
     let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix("odp1.").ok_or("no prefix")?)?;
@@ -628,6 +731,8 @@ async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
         ("parts", json!([["p", "FixedSizeBinary(2147483647)", null]]), "not the value"),
         ("columns", json!([7]), "not text"),
         ("sql", json!("id > 5"), "two filters"),
+        ("vars", json!(format!("[{}0]", "0,".repeat(1 << 20))), "values, at most"),
+        ("min", json!(vec![0; 1 << 20]), "values, at most"),
         ("set", json!({"odp.new": 1}), "not known"),
     ] {
         let message = forged(key, value)?.parse::<BatchTicket>().err().ok_or(key)?.to_string();
