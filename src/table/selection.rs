@@ -17,7 +17,6 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 
-use super::functions::extents;
 use super::planned_filter::{PlannedFilter, TABLE};
 use super::selected_batch::{KeptReason, RowBounds, SelectedBatch, row_bounds};
 use super::selected_table::SelectedTable;
@@ -25,7 +24,7 @@ use super::selection_builder::conjuncts;
 use super::selection_filter::FilterSource;
 use super::ticket::TicketSelection;
 use super::time_column::time_column;
-use crate::dataset::DatasetSnapshot;
+use crate::dataset::{BatchId, DatasetSnapshot, batch_extents};
 use crate::filter::FilterVariables;
 use crate::geo::BoundingBox;
 use crate::options::OdpOptions;
@@ -316,12 +315,12 @@ impl Selection {
         let snapshot = &parts.snapshot;
         let (batch_index, certainty) = (parts.kept[position], parts.certainty[position]);
         let batch = &snapshot.batches()[batch_index];
-        let identity = crate::dataset::BatchId {
+        let identity = BatchId {
             object_meta: snapshot.file_of(batch).object_meta.clone(),
             first_row: batch.first_row,
             rows: batch.rows,
         };
-        let extent = known.get_or_init(|| extents(snapshot)).get(batch_index).copied().flatten();
+        let extent = known.get_or_init(|| batch_extents(snapshot)).get(batch_index).copied().flatten();
         SelectedBatch {
             position,
             batch_index,

@@ -18,6 +18,7 @@ use datafusion::object_store::ObjectMeta;
 
 use super::selected_batch::{RowBounds, row_bounds};
 use super::selection::Selection;
+use crate::discover::without_credentials;
 use crate::error::OdpError;
 use filter::TicketFilter;
 use settings::TicketSettings;
@@ -238,7 +239,7 @@ impl Selection {
             .collect();
         fields.iter().try_for_each(fields::check)?;
         let made = TicketSelection {
-            store: text::without_user(parts.snapshot.object_store_url().as_str()),
+            store: without_credentials(parts.snapshot.object_store_url().as_str()),
             total: self.batch_count(),
             fields,
             metadata: table.file_schema().metadata().clone().into_iter().collect(),

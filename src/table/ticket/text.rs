@@ -101,14 +101,6 @@ pub(super) fn fingerprint(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// `url` without user and password.
-pub(super) fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,12 +147,5 @@ mod tests {
         let area = format!("{{\"vars\":\"[\\\"POLYGON(({})\\\"]\"}}", "0,[{:".repeat(MAX_VALUES));
         assert!(check_content(&area, 100).is_ok());
         assert!(check_content(&area, MAX_VALUES).is_err());
-    }
-
-    #[test]
-    fn users_and_passwords_are_left_out() {
-        assert_eq!(without_user("https://u:p@host:80/"), "https://host:80/");
-        assert_eq!(without_user("s3://bucket"), "s3://bucket");
-        assert_eq!(without_user("file:///"), "file:///");
     }
 }
