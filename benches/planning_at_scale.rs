@@ -174,7 +174,7 @@ impl ObjectStore for FooterStore {
         if let Ok(mut snapshot) = self.snapshot.lock() {
             *snapshot = Some(payload.into());
         }
-        Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
+        Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn put_multipart_opts(
@@ -203,13 +203,7 @@ impl ObjectStore for FooterStore {
         let index = |at: u64| usize::try_from(at).unwrap_or(0);
         let part = bytes.slice(index(range.start)..index(range.end));
         let payload = GetResultPayload::Stream(stream::iter([Ok(part)]).boxed());
-        Ok(GetResult {
-            payload,
-            meta,
-            range,
-            attributes: Attributes::default(),
-            extensions: Default::default(),
-        })
+        Ok(GetResult { payload, meta, range, attributes: Attributes::default() })
     }
 
     fn delete_stream(
