@@ -12,13 +12,16 @@
 //! | cold | [`OdpTableProvider::open`] in a new session: a listing, and each footer |
 //! | cached | the same again in that session, as far as its footer cache goes (DataFusion's default limit) |
 //! | snapshot | the same in a new session, with a snapshot file in the dataset: a listing, and one read |
-//! | plan | SQL to physical plan, of a filter that keeps 10 batches |
+//! | plan | SQL to physical plan, of a filter that keeps 10 batches; of all batches |
+//! | listing | the peer: `register_parquet` in a new session, and the first plan of the same query, which reads footers for their statistics; then the second plan |
 //! | count | `table.select(filter).plan()` and its `batch_count()`, of that filter, and of an area |
 //!
 //! ```sh
 //! cargo bench --features cli --bench planning_at_scale            # to 10,000 files
 //! cargo bench --features cli --bench planning_at_scale -- 100000  # some minutes, and some gigabytes
 //! ```
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -40,7 +43,7 @@ use datafusion::object_store::{
 };
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use datafusion_odp::{OdpTableProvider, SelectionFilter};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -326,6 +329,15 @@ async fn measure(files: usize) -> Result<()> {
     let sql = "SELECT station, avg(depth_m) FROM t GROUP BY station";
     let (plan, _) = timed!(3, ctx.sql(sql).await?.create_physical_plan().await?);
     println!("  plan all  {plan:>10.1?}  {batches} batches kept, resident {} MB", resident());
+    drop(ctx);
+    let ctx = session(&store)?;
+    let sql = format!("SELECT station, avg(depth_m) FROM listing WHERE {filter} GROUP BY station");
+    let start = Instant::now();
+    ctx.register_parquet("listing", "memory:///d/", ParquetReadOptions::default()).await?;
+    ctx.sql(&sql).await?.create_physical_plan().await?;
+    println!("  listing   {:>10.1?}  to the first plan", start.elapsed());
+    let (plan, _) = timed!(3, ctx.sql(&sql).await?.create_physical_plan().await?);
+    println!("  listing   {plan:>10.1?}  the second plan");
     Ok(())
 }
 
