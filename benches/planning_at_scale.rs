@@ -299,15 +299,14 @@ async fn measure(files: usize) -> Result<()> {
     println!("  snapshot  {by_snapshot:>10.1?}  resident {} MB, before {before} MB", resident());
     let first = i64::try_from(batches)? * ROWS / 2;
     let filter = format!("id >= {first} AND id < {}", first + 10 * ROWS);
-    for (name, filter) in
-        [("ids", format!("id >= {first} and id < {}", first + 10 * ROWS)), ("area", "st_within".to_owned())]
-    {
-        let filter = match name {
-            "ids" => SelectionFilter::from(filter),
-            _ => SelectionFilter::sql(
-                "st_within(st_point(longitude, latitude), 'POLYGON((0.9 -81, 1.7 -81, 1.7 81, 0.9 81, 0.9 -81))')",
-            ),
-        };
+    let middle = i64::try_from(batches)? / 2;
+    let (west, south) = ((middle % 36_000) as f64 / 100.0 - 180.0, (middle / 36_000) as f64 / 10.0 - 80.0);
+    let (east, north) = (west + 0.095, south + 0.05);
+    let area =
+        format!("POLYGON(({west} {south}, {east} {south}, {east} {north}, {west} {north}, {west} {south}))");
+    let area = format!("st_within(st_point(longitude, latitude), '{area}')");
+    let ids = format!("id >= {first} and id < {}", first + 10 * ROWS);
+    for (name, filter) in [("ids", SelectionFilter::from(ids)), ("area", SelectionFilter::sql(area))] {
         let (count, selection) = timed!(5, table.select(filter.clone()).plan(&ctx).await?);
         let position = selection.batch_count() / 2;
         println!("  count     {count:>10.1?}  {name}: {} batches kept", selection.batch_count());
