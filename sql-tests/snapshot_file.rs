@@ -193,6 +193,11 @@ async fn opening_costs_one_listing_and_one_read() -> Result<()> {
     let ctx = over(&store)?;
     let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
     assert_eq!(store.take(), ["list d", "get d/_odp_snapshot"]);
+    let selection = table.select("id >= $first and depth != 3").bind("first", 2950_i64).plan(&ctx).await?;
+    assert_eq!((selection.batch_count(), selection.total_batches()), (3, 150));
+    assert_eq!(selection.batches().len(), 3);
+    assert_eq!(selection.tickets()?.len(), 3);
+    assert_eq!(store.take(), [""; 0], "no footer, no page");
     ctx.register_table("t", Arc::new(table))?;
     run(&ctx, "SELECT count(*), max(id) FROM t").await?;
     shown(&plan(&ctx, "SELECT * FROM t WHERE id > 2950").await?);
