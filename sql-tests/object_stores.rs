@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,11 +29,11 @@ impl RecordingStore {
 
     /// The requests since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.requests.lock().unwrap())
+        std::mem::take(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn record(&self, what: &str, path: &str) {
-        self.requests.lock().unwrap().push(format!("{what} {path}"));
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{what} {path}"));
     }
 }
 

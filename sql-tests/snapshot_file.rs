@@ -13,10 +13,12 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::{ObjectStoreExt, PutPayload};
+use datafusion::parquet::data_type::{Int32Type, Int96, Int96Type};
 use datafusion::parquet::file::metadata::{
     ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
 };
-use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::parser::parse_message_type;
 use datafusion::prelude::SessionContext;
 use datafusion_odp::{BatchUnit, MetadataFiles, OdpError, OdpTableProvider, TableOptions};
 use rand::rngs::StdRng;
@@ -63,7 +65,7 @@ async fn write_snapshot(path: &Path) -> Result<u64> {
 
 /// With the snapshot file and without, under several units, the table is the same.
 async fn assert_same_table(path: &Path) -> Result<()> {
-    for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(7)] {
+    for unit in [BatchUnit::RowGroup, BatchUnit::Rows(7)] {
         let by_footers = described(open(path, MetadataFiles::None, unit).await?).await?;
         let by_snapshot = described(open(path, MetadataFiles::Snapshot, unit).await?).await?;
         assert_eq!(by_footers, by_snapshot, "{} {unit:?}", path.display());
@@ -92,7 +94,7 @@ fn random_dataset(path: &Path, random: &mut StdRng) -> Result<Vec<PathBuf>> {
 
 #[tokio::test]
 async fn a_table_by_its_snapshot_file_is_the_table_by_its_footers() -> Result<()> {
-    for seed in 0..25 {
+    for seed in 0..15 {
         let mut random = StdRng::seed_from_u64(seed);
         let dir = tempfile::tempdir()?;
         random_dataset(dir.path(), &mut random)?;
@@ -104,7 +106,7 @@ async fn a_table_by_its_snapshot_file_is_the_table_by_its_footers() -> Result<()
 
 #[tokio::test]
 async fn changed_files_are_read_again_missing_ones_dropped_new_ones_added() -> Result<()> {
-    for seed in 100..120 {
+    for seed in 100..112 {
         let mut random = StdRng::seed_from_u64(seed);
         let dir = tempfile::tempdir()?;
         let files = random_dataset(dir.path(), &mut random)?;
@@ -194,6 +196,11 @@ async fn opening_costs_one_listing_and_one_read() -> Result<()> {
     let ctx = over(&store)?;
     let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
     assert_eq!(store.take(), ["list d", "get d/_odp_snapshot"]);
+    let selection = table.select("id >= $first and depth != 3").bind("first", 2950_i64).plan(&ctx).await?;
+    assert_eq!((selection.batch_count(), selection.total_batches()), (3, 150));
+    assert_eq!(selection.batches().len(), 3);
+    assert_eq!(selection.tickets()?.len(), 3);
+    assert_eq!(store.take(), [""; 0], "no footer, no page");
     ctx.register_table("t", Arc::new(table))?;
     run(&ctx, "SELECT count(*), max(id) FROM t").await?;
     shown(&plan(&ctx, "SELECT * FROM t WHERE id > 2950").await?);
@@ -309,7 +316,10 @@ async fn read_by_facts_of_another(
     let table = OdpTableProvider::open(&ctx, "memory:///d/").await?;
     assert_eq!(table.snapshot().num_batches(), first.num_rows().div_ceil(row_groups[0]), "it is believed");
     ctx.register_table("t", Arc::new(table))?;
-    Ok(run(&ctx, "SELECT * FROM t").await.expect_err("rows of another file").to_string())
+    match run(&ctx, "SELECT * FROM t").await {
+        Ok(_) => Err("rows of another file".into()),
+        Err(error) => Ok(error.to_string()),
+    }
 }
 
 #[tokio::test]
@@ -370,22 +380,33 @@ async fn each_of_several_locations_has_its_own() -> Result<()> {
 /// Timestamps of the old kind are read as the session says; what was learnt of them under another setting is not used.
 #[tokio::test]
 async fn int96_is_read_as_the_session_says() -> Result<()> {
-    let corpus = corpora_dir().join("apache_parquet-testing/data/int96_from_spark.parquet");
-    if !corpus.is_file() {
-        eprintln!("NOT TESTED: no {}", corpus.display());
-        return Ok(());
-    }
     let dir = tempfile::tempdir()?;
-    fs::copy(corpus, dir.path().join("a.parquet"))?;
+    let schema = Arc::new(parse_message_type("message m { optional int96 time; optional int32 n; }")?);
+    let file = fs::File::create(dir.path().join("a.parquet"))?;
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default())?;
+    let mut group = writer.next_row_group()?;
+    let mut time = Int96::new();
+    // Noon of a day in 2023.
+    time.set_data(0, 0, 2_460_000);
+    let mut column = group.next_column()?.ok_or("no column")?;
+    column.typed::<Int96Type>().write_batch(&[time, time], Some(&[1, 1]), None)?;
+    column.close()?;
+    let mut column = group.next_column()?.ok_or("no column")?;
+    column.typed::<Int32Type>().write_batch(&[4, 5], Some(&[1, 1]), None)?;
+    column.close()?;
+    group.close()?;
+    writer.close()?;
     write_snapshot(dir.path()).await?;
-    for unit in ["us", "ns"] {
-        let ctx = session(2, &[("datafusion.execution.parquet.coerce_int96", unit)])?;
+    for unit in ["µs", "ns"] {
+        let ctx = session(2, &[("datafusion.execution.parquet.coerce_int96", &unit.replace('µ', "u"))])?;
         let open = async |metadata_files| {
             let builder = OdpTableProvider::builder(dir.path().to_string_lossy());
             builder.with_options(options(metadata_files, BatchUnit::RowGroup)).open(&ctx).await
         };
         let by_snapshot = described(open(MetadataFiles::Snapshot).await?).await?;
+        let (schema, _) = &by_snapshot;
         assert_eq!(by_snapshot, described(open(MetadataFiles::None).await?).await?, "{unit}");
+        assert!(schema.field(0).data_type().to_string().contains(unit), "{schema:?}");
     }
     Ok(())
 }

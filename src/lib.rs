@@ -29,7 +29,7 @@
 //! ```text
 //!  CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '…'  │  OdpTableProvider::open(ctx, location)
 //!         │
-//!  discover   lists files, reads footers once through the session's cache, pins file versions      ── I/O ──
+//!  discover   lists files, pins their versions; reads a snapshot file that speaks of them, or their footers  ── I/O ──
 //!         │
 //!  dataset    DatasetSnapshot: ordered batches, their statistics and extents                 ── plain data ──
 //!         │
@@ -54,7 +54,7 @@
 //! | `geo` | WKT and WKB, prepared areas, the spatial functions, what a scan can prune by |
 //! | `dataset` | [`DatasetSnapshot`]: files, batches, statistics; no I/O |
 //! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
-//! | `discover` | from locations to a snapshot: listing, footers, partitions, one schema |
+//! | `discover` | from locations to a snapshot: listing, footers or the snapshot file, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
 //! | `table` | [`OdpTableProvider`], its factory for SQL, [`Selection`], [`BatchTicket`], the table functions `odp_…` |
 //! | `register` | [`register`]: all of it added to a session |
