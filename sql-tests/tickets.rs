@@ -757,6 +757,27 @@ async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
             other => panic!("{key}: {other:?}"),
         }
     }
+    let sql = |text: String| -> Result<String> {
+        let mut json = content(&ticket)?;
+        json.as_object_mut().ok_or("no object")?.remove("odp");
+        json["sql"] = json!(text);
+        made(&json.to_string())
+    };
+    for text in [
+        format!("id = 1{}", " OR id = 2".repeat(100_000)),
+        format!("id{} > 5", " + 1".repeat(100_000)),
+        format!("id{} > 5", "::bigint".repeat(100_000)),
+        format!("{}id > 5", "NOT ".repeat(100_000)),
+        format!("{}id > 5{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("{}id{}", "abs(1 + ".repeat(40_000), ", 5)".repeat(40_000)),
+        "id ".repeat(2_000_000),
+    ] {
+        let start: String = text.chars().take(20).collect();
+        match open(&ctx, &sql(text)?).await {
+            Opened::Failed(message) => assert!(message.contains("at most"), "{start}: {message}"),
+            other => panic!("{start}: {other:?}"),
+        }
+    }
     assert_eq!(open(&ctx, &forged("size", json!(5))?).await, Opened::Changed);
     assert_eq!(open(&ctx, &forged("path", json!("tmp/nosuch.parquet"))?).await, Opened::Changed);
     Ok(())

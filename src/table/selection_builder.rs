@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, SortExpr};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, SortExpr};
 use super::planned_filter::PlannedFilter;
 use super::provider::TableFilters;
 use super::selection::{Selection, SelectionParts};
-use super::selection_filter::{FilterSource, SelectionFilter};
+use super::selection_filter::{FilterSource, SelectionFilter, read_sql};
 use crate::dataset::DatasetSnapshot;
 use crate::filter::{FilterValue, FilterVariables, OdpFilter, lower_filter};
 use crate::options::OdpOptions;
@@ -97,10 +97,7 @@ impl SelectionBuilder {
         let read = match &source {
             FilterSource::All => None,
             FilterSource::Odp(text) => Some(lower_filter(text, &self.variables, &schema)?),
-            FilterSource::Sql(text) => {
-                let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
-                Some(of_expr(state.create_logical_expr(text, &df_schema)?))
-            }
+            FilterSource::Sql(text) => Some(of_expr(read_sql(&state, text, &schema)?)),
             FilterSource::Expr(expr) => Some(of_expr(expr.as_ref().clone())),
         };
         let (filter, filter_columns, warnings) = match read {

@@ -1,8 +1,6 @@
 //! A selection's filter as text that another session reads as the same.
 
-use std::sync::Arc;
-
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::sql::unparser::expr_to_sql;
 
 use super::settings::TicketSettings;
@@ -10,7 +8,7 @@ use super::text::fingerprint;
 use crate::error::OdpError;
 use crate::table::planned_filter::PlannedFilter;
 use crate::table::selection::Selection;
-use crate::table::selection_filter::{FilterSource, reads_session};
+use crate::table::selection_filter::{FilterSource, read_sql, reads_session};
 
 /// A filter as text, and what it was planned as.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,8 +66,7 @@ impl Selection {
 
     /// Whether the text may be planned as something else in another session, or tomorrow.
     fn replans_differently(&self, text: &str) -> Result<bool, OdpError> {
-        let schema = DFSchema::try_from(self.snapshot().schema())?;
-        Ok(reads_session(&self.state().create_logical_expr(text, &schema)?))
+        Ok(reads_session(&read_sql(self.state(), text, &self.snapshot().schema())?))
     }
 
     /// What who opens the ticket makes of the text.
@@ -77,7 +74,7 @@ impl Selection {
         let mut state = self.state().clone();
         TicketSettings::of(state.config_options()).apply(&mut state)?;
         let schema = self.snapshot().schema();
-        let expr = state.create_logical_expr(text, &DFSchema::try_from(Arc::clone(&schema))?)?;
+        let expr = read_sql(&state, text, &schema)?;
         PlannedFilter::try_new(&state, &schema, expr)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -22,7 +22,7 @@ use crate::table::planned_filter::PlannedFilter;
 use crate::table::provider::{TableFilters, file_orders};
 use crate::table::selection::{Selection, SelectionParts};
 use crate::table::selection_builder::{certainties, column_indices, conjuncts};
-use crate::table::selection_filter::FilterSource;
+use crate::table::selection_filter::{FilterSource, read_sql};
 
 /// What stays as it is in the path of a URL.
 const KEPT: AsciiSet =
@@ -67,7 +67,7 @@ impl BatchTicket {
                 (FilterSource::Odp(text.clone()), variables, Some(lowered.expr), Some(*hash))
             }
             TicketFilter::Sql { text, hash } => {
-                let expr = state.create_logical_expr(text, &DFSchema::try_from(Arc::clone(&schema))?)?;
+                let expr = read_sql(&state, text, &schema)?;
                 (FilterSource::Sql(text.clone()), FilterVariables::default(), Some(expr), Some(*hash))
             }
         };
