@@ -101,7 +101,7 @@ async fn check(tickets: &[String], wanted: &[Opened], names: &[String]) -> Resul
     assert_eq!(errors, Vec::<String>::new());
     for (i, (ticket, wanted)) in tickets.iter().zip(wanted).enumerate() {
         assert_eq!(open(&session(2, &[])?, ticket).await, *wanted, "{}", names[i]);
-        let Opened::Rows(_, rows) = wanted else { panic!("{}: {wanted:?}", names[i]) };
+        let Opened::Rows(_, rows) = wanted else { return Err(format!("{}: {wanted:?}", names[i]).into()) };
         assert_eq!(elsewhere[i], rows_of(rows), "{}", names[i]);
     }
     Ok(())
