@@ -263,6 +263,12 @@ async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
     Ok(())
 }
 
+/// The rows that `odp_ticket` gives.
+async fn through_sql(ctx: &SessionContext, ticket: &str) -> Result<Vec<String>> {
+    let rows = ctx.sql(&format!("SELECT * FROM odp_ticket('{ticket}')")).await?.collect().await?;
+    Ok(rows_of(&printed(&rows)?))
+}
+
 #[tokio::test]
 async fn a_filter_that_reads_the_time_zone_finds_the_same_rows_in_another_one() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -285,6 +291,7 @@ async fn a_filter_that_reads_the_time_zone_finds_the_same_rows_in_another_one() 
             for other in ["+02:00", "-05:00", "UTC"] {
                 let other = session(1, &[("datafusion.execution.time_zone", other)])?;
                 assert_eq!(open(&other, &tickets[0]).await, wanted[0], "{zone}: {filter}");
+                assert_eq!(through_sql(&other, &tickets[0]).await?, rows_of(found), "{zone}: {filter}");
             }
             assert_eq!(open(&session(1, &[])?, &tickets[0]).await, wanted[0], "{zone}: {filter}");
         }
@@ -350,6 +357,8 @@ async fn int96_is_read_as_where_the_ticket_was_made() -> Result<()> {
         let Opened::Rows(_, rows) = &wanted[0] else { panic!("no rows") };
         assert_eq!(rows[3].contains("3000-01-01"), !of_maker.is_empty(), "{}", rows[3]);
         for of_opener in settings {
+            let found = through_sql(&session(1, of_opener)?, &tickets[0]).await?;
+            assert_eq!(found, rows_of(rows), "{of_maker:?}, {of_opener:?}");
             assert_eq!(
                 open(&session(1, of_opener)?, &tickets[0]).await,
                 wanted[0],
