@@ -1,7 +1,6 @@
 //! Rust tests that use only the public API, in one binary: linking DataFusion costs more than the tests.
 
 mod cli;
-mod counting_store;
 mod equivalence;
 #[expect(clippy::unwrap_used, clippy::panic, reason = "shared with the crate's own tests")]
 mod filter_cases;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{Int64Type, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::exec_err;
@@ -21,12 +20,12 @@ use futures::{StreamExt, TryStreamExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::counting_store::CountingStore;
 use crate::equivalence::predicate;
 use crate::fixtures::{
     Result, hostile, metric, observations, random_properties, session, shown, write, write_observations,
     write_with,
 };
+use crate::object_stores::RecordingStore;
 
 pub(crate) fn text(path: &Path) -> Result<&str> {
     Ok(path.to_str().ok_or("path is not UTF-8")?)
@@ -258,20 +257,20 @@ async fn an_area_tells_batches_inside_from_those_at_its_edge() -> Result<()> {
 async fn planning_and_counting_ask_the_store_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_observations(dir.path(), 4, 5, 100)?;
-    let store = Arc::new(CountingStore::new(Arc::new(LocalFileSystem::new_with_prefix(dir.path())?)));
+    let store = Arc::new(RecordingStore::new(Arc::new(LocalFileSystem::new_with_prefix(dir.path())?)));
     let ctx = session(2, &[])?;
     ctx.register_object_store(&"count://x".parse()?, Arc::clone(&store) as _);
     let table = OdpTableProvider::open(&ctx, "count://x/").await?;
-    assert!(store.take_requests() > 4);
+    assert!(store.take().len() > 4);
     let filter = SelectionFilter::sql("id >= 450 AND depth > 100");
     let selection = table.select(filter).columns(["id"]).plan(&ctx).await?;
     assert_eq!((selection.batch_count(), selection.batches().len()), (16, 16));
     let _ = (selection.estimated_rows(), selection.batches().collect::<Vec<_>>(), selection.tickets()?);
-    assert_eq!(store.take_requests(), 0);
+    assert_eq!(store.take(), Vec::<String>::new());
     let stream = selection.batch(3).await?;
-    assert_eq!(store.take_requests(), 0, "nothing is read before the stream is polled");
+    assert_eq!(store.take(), Vec::<String>::new(), "nothing is read before the stream is polled");
     read(stream).await?;
-    assert!(store.take_requests() > 0);
+    assert!(!store.take().is_empty());
     Ok(())
 }
 
@@ -295,6 +294,14 @@ async fn filters_that_cannot_be_decided_row_by_row_are_planning_errors() -> Resu
         let message = planned.err().ok_or(filter)?.to_string();
         assert!(message.contains(expected), "{filter}: {message}");
     }
+    // A chain nests, a list does not.
+    let chain = |terms: usize| SelectionFilter::sql(format!("id = 1{}", " OR depth = id".repeat(terms)));
+    let list: Vec<String> = (0..20_000).map(|id| id.to_string()).collect();
+    let list = SelectionFilter::sql(format!("id IN ({})", list.join(", ")));
+    assert_eq!(table.select(list).plan(&ctx).await?.batch_count(), 20);
+    assert!(table.select(chain(100)).plan(&ctx).await.is_ok());
+    let message = table.select(chain(5_000)).plan(&ctx).await.err().ok_or("no error")?.to_string();
+    assert!(message.contains("at most 2000"), "{message}");
     for (columns, expected) in [
         (vec!["nosuch"], "the columns are id, station"),
         (vec!["id", "id"], "twice"),
@@ -523,15 +530,62 @@ pub(crate) fn is_changed(error: &datafusion::common::DataFusionError) -> bool {
 }
 
 #[tokio::test]
-async fn a_dataset_of_many_batches_plans_one_of_them_as_fast_as_a_small_one() -> Result<()> {
+async fn one_of_very_many_batches_is_read_without_the_others() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let ctx = session(2, &[])?;
     write(&dir.path().join("a.parquet"), &observations(0, 20_000, 1)?, 20_000)?;
-    let builder = OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::Rows(1));
-    let table = builder.open(&ctx).await?;
+    let store = Arc::new(RecordingStore::new(Arc::new(LocalFileSystem::new_with_prefix(dir.path())?)));
+    let ctx = session(2, &[])?;
+    ctx.register_object_store(&"count://x".parse()?, Arc::clone(&store) as _);
+    let table =
+        OdpTableProvider::builder("count://x/").with_batch_unit(BatchUnit::Rows(1)).open(&ctx).await?;
     let selection = table.select(SelectionFilter::sql("depth >= 0")).columns(["id"]).plan(&ctx).await?;
     assert_eq!(selection.batch_count(), 20_000);
-    let one = concat_batches(&selection.schema(), &read(selection.batch(17_000).await?).await?)?;
-    assert_eq!(ids(&[one]), [17_000]);
+    store.take();
+    assert_eq!(ids(&read(selection.batch(17_000).await?).await?), [17_000]);
+    // The page index, and the pages of two columns.
+    let requests = store.take();
+    assert!((1..=5).contains(&requests.len()), "{requests:?}");
+    assert!(requests.iter().all(|request| request.ends_with(" a.parquet")), "{requests:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn batches_of_one_value_that_is_in_a_list_match_as_a_whole() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let values =
+        (0..6).flat_map(|k| [Some(k), if k == 4 { None } else { Some(k) }]).chain([Some(1), Some(3)]);
+    let rows = RecordBatch::try_from_iter([("k", Arc::new(values.collect::<Int64Array>()) as ArrayRef)])?;
+    write(&dir.path().join("a.parquet"), &rows, 2)?;
+    let ctx = session(2, &[("odp.pruning", "true")])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let many: Vec<String> = (100..1100).map(|k| k.to_string()).collect();
+    let filter = format!("k IN (1, 3, 4, NULL, {})", many.join(", "));
+    let selection = table.select(SelectionFilter::sql(filter)).plan(&ctx).await?;
+    let proven: Vec<usize> =
+        selection.batches().filter(|batch| batch.rows.is_exact()).map(|batch| batch.batch_index).collect();
+    // Not the one with a NULL, nor the one of two values that are both in the list.
+    assert_eq!(proven, [1, 3]);
+    let found: usize = read(selection.execute().await?).await?.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(found, 7);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_has_changed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = session(2, &[])?;
+    let table = observed(dir.path(), &ctx).await?;
+    let selection = table.select("id >= 450 and depth > 20").columns(["id"]).plan(&ctx).await?;
+    std::fs::remove_file(dir.path().join("part-2.parquet"))?;
+    for batch in selection.batches() {
+        let is_gone = batch.identity.object_meta.location.as_ref().contains("part-2");
+        let rows = selection.batch(batch.position).await?.try_collect::<Vec<RecordBatch>>().await;
+        match rows {
+            Ok(_) => assert!(!is_gone),
+            Err(error) => assert!(is_gone && is_changed(&error), "{error}"),
+        }
+    }
+    let whole = selection.execute().await?.try_collect::<Vec<RecordBatch>>().await;
+    assert!(is_changed(&whole.err().ok_or("no error")?));
     Ok(())
 }

@@ -2,20 +2,24 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, StructArray,
 };
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+use datafusion::parquet::data_type::{Int32Type, Int96, Int96Type};
 use datafusion::parquet::file::metadata::KeyValue;
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::parser::parse_message_type;
 use datafusion::prelude::{SessionContext, col, lit};
 use datafusion_odp::{BatchTicket, BatchUnit, OdpError, OdpTableProvider, Selection, SelectionFilter};
 use rand::rngs::StdRng;
@@ -25,14 +29,11 @@ use serde_json::{Value, json};
 use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
 use crate::selection::{RandomDataset, is_changed, printed, random_session, read, text};
 
-/// Names the file of tickets that [`worker`] opens, one a line; it writes what it finds beside it.
-const TICKETS: &str = "ODP_TEST_TICKETS";
-
 /// What opening a ticket gave.
 #[derive(Debug, PartialEq)]
 enum Opened {
     /// The schema, and the rows as text.
-    Rows(String, Vec<String>),
+    Rows(SchemaRef, Vec<String>),
     Changed,
     Failed(String),
 }
@@ -41,7 +42,7 @@ async fn open(ctx: &SessionContext, ticket: &str) -> Opened {
     let rows = async {
         let ticket: BatchTicket = ticket.parse()?;
         let stream = ticket.open(ctx).await?;
-        let schema = format!("{:?}", stream.schema());
+        let schema = stream.schema();
         let rows = read(stream).await.map_err(|error| {
             error.downcast().map_or_else(datafusion::common::DataFusionError::External, |e| *e)
         })?;
@@ -57,49 +58,53 @@ async fn open(ctx: &SessionContext, ticket: &str) -> Opened {
     }
 }
 
-#[tokio::test]
-#[ignore = "the other process, started by the tests here"]
-async fn worker() -> Result<()> {
-    let Some(path) = std::env::var_os(TICKETS) else { return Ok(()) };
-    let ctx = session(2, &[])?;
-    let mut found = Vec::new();
-    for ticket in std::fs::read_to_string(&path)?.lines() {
-        found.push(match open(&ctx, ticket).await {
-            Opened::Rows(schema, rows) => json!({ "schema": schema, "rows": rows }),
-            Opened::Changed => json!("changed"),
-            Opened::Failed(message) => json!({ "error": message }),
-        });
-    }
-    std::fs::write(Path::new(&path).with_extension("json"), Value::from(found).to_string())?;
-    Ok(())
+/// The rows of a table as text, without its frame and names.
+fn rows_of(table: &[impl AsRef<str>]) -> Vec<String> {
+    let rows = table.iter().map(AsRef::as_ref).filter(|line| !line.starts_with('+'));
+    rows.skip(1).map(str::to_owned).collect()
 }
 
-/// Opens the tickets in another process.
-fn open_elsewhere(tickets: &[String]) -> Result<Vec<Opened>> {
+/// What another process makes of the tickets: the rows of each, none if it is refused, and the messages of those.
+fn open_elsewhere(tickets: &[String]) -> Result<(Vec<Vec<String>>, Vec<String>)> {
     let dir = tempfile::tempdir()?;
-    let path = dir.path().join("tickets");
-    std::fs::write(&path, tickets.join("\n"))?;
-    let output = Command::new(std::env::current_exe()?)
-        .args(["--exact", "tickets::worker", "--ignored"])
-        .env(TICKETS, &path)
+    let script = dir.path().join("tickets.sql");
+    let statements = tickets.iter().enumerate().map(|(i, ticket)| {
+        format!("SELECT 'ticket {i}' AS ticket;\nSELECT * FROM odp_ticket('{ticket}');\n")
+    });
+    std::fs::write(&script, statements.collect::<String>())?;
+    // Start-up files go on after an error.
+    let output = Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args(["--quiet", "--format", "table", "--maxrows", "inf", "--rc", text(&script)?])
+        .env("HOME", dir.path())
+        .env("DATAFUSION_FORMAT_NULL", "")
+        .stdin(Stdio::null())
         .output()?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let found: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path.with_extension("json"))?)?;
-    let lines = |rows: &Value| -> Vec<String> {
-        rows.as_array().into_iter().flatten().filter_map(|line| Some(line.as_str()?.to_owned())).collect()
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (output, errors) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    let lines: Vec<&str> = output.lines().collect();
+    let is_mark = |line: &str| {
+        line.strip_prefix("| ticket ")
+            .is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_digit()))
     };
-    Ok(found
-        .iter()
-        .map(|found| match found {
-            Value::String(_) => Opened::Changed,
-            found => match found["error"].as_str() {
-                Some(message) => Opened::Failed(message.to_owned()),
-                None => {
-                    Opened::Rows(found["schema"].as_str().unwrap_or_default().into(), lines(&found["rows"]))
-                }
-            },
-        })
-        .collect())
+    let marks: Vec<usize> = (0..lines.len()).filter(|&i| is_mark(lines[i])).collect();
+    assert_eq!(marks.len(), tickets.len());
+    let ends = marks.iter().skip(1).map(|next| next - 3).chain([lines.len()]);
+    // After each mark comes the end of its frame.
+    let found = marks.iter().zip(ends).map(|(mark, end)| rows_of(&lines[mark + 2..end])).collect();
+    Ok((found, errors.lines().filter(|line| line.starts_with("Error")).map(str::to_owned).collect()))
+}
+
+/// Opens the tickets here and in another process, which must find the same.
+async fn check(tickets: &[String], wanted: &[Opened], names: &[String]) -> Result<()> {
+    assert_eq!((tickets.len(), names.len()), (wanted.len(), wanted.len()));
+    let (elsewhere, errors) = open_elsewhere(tickets)?;
+    assert_eq!(errors, Vec::<String>::new());
+    for (i, (ticket, wanted)) in tickets.iter().zip(wanted).enumerate() {
+        assert_eq!(open(&session(2, &[])?, ticket).await, *wanted, "{}", names[i]);
+        let Opened::Rows(_, rows) = wanted else { return Err(format!("{}: {wanted:?}", names[i]).into()) };
+        assert_eq!(elsewhere[i], rows_of(rows), "{}", names[i]);
+    }
+    Ok(())
 }
 
 fn texts(selection: &Selection) -> Result<Vec<String>> {
@@ -111,7 +116,7 @@ async fn expected(selection: &Selection) -> Result<Vec<Opened>> {
     let mut all = Vec::new();
     for position in 0..selection.batch_count() {
         let rows = read(selection.batch(position).await?).await?;
-        all.push(Opened::Rows(format!("{:?}", selection.schema()), printed(&rows)?));
+        all.push(Opened::Rows(selection.schema(), printed(&rows)?));
     }
     Ok(all)
 }
@@ -158,12 +163,7 @@ async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
         datasets.push(dataset);
     }
     assert!(tickets.len() > 40, "{} tickets", tickets.len());
-    let found = open_elsewhere(&tickets)?;
-    assert_eq!(found.len(), wanted.len());
-    for ((found, wanted), name) in found.iter().zip(&wanted).zip(&names) {
-        assert_eq!(found, wanted, "{name}");
-    }
-    Ok(())
+    check(&tickets, &wanted, &names).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,15 +184,18 @@ async fn tickets_of_a_file_that_changed_say_so_and_the_others_work() -> Result<(
     std::fs::write(part(4), vec![b'x'; usize::try_from(std::fs::metadata(part(4))?.len())?])?;
     let same = std::fs::read(part(5))?;
     std::fs::write(part(5), same)?;
-    let elsewhere = open_elsewhere(&tickets)?;
+    let (elsewhere, errors) = open_elsewhere(&tickets)?;
+    assert_eq!(errors.len(), 18);
+    assert!(errors.iter().all(|error| error.contains("changed since")), "{errors:?}");
     for (i, (ticket, wanted)) in tickets.iter().zip(&wanted).enumerate() {
-        let is_gone = i / 3 < 6;
         let here = open(&session(2, &[])?, ticket).await;
-        for found in [&here, &elsewhere[i]] {
-            match is_gone {
-                true => assert_eq!(*found, Opened::Changed, "part {}", i / 3),
-                false => assert_eq!(found, wanted),
-            }
+        let Opened::Rows(_, rows) = wanted else { panic!("{wanted:?}") };
+        match i / 3 < 6 {
+            true => assert_eq!((here, &elsewhere[i]), (Opened::Changed, &vec![]), "part {}", i / 3),
+            false => assert_eq!(
+                (here, &elsewhere[i]),
+                (Opened::Rows(selection.schema(), rows.clone()), &rows_of(rows))
+            ),
         }
     }
     Ok(())
@@ -252,9 +255,180 @@ async fn schema_partitions_and_kinds_of_filters_travel() -> Result<()> {
         tickets.extend(texts(&selection)?);
         wanted.extend(expected(&selection).await?);
     }
-    for ((found, wanted), ticket) in open_elsewhere(&tickets)?.iter().zip(&wanted).zip(&tickets) {
-        assert_eq!(found, wanted, "{}", content(ticket)?);
+    let names: Result<Vec<String>> = tickets.iter().map(|ticket| Ok(content(ticket)?.to_string())).collect();
+    check(&tickets, &wanted, &names?).await?;
+    for ticket in &tickets {
         assert!(ticket.len() < 1024 && !ticket.contains(char::is_whitespace), "{} bytes", ticket.len());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_filter_that_reads_the_time_zone_finds_the_same_rows_in_another_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rows = RecordBatch::try_from_iter([
+        ("s", Arc::new(StringArray::from(vec!["2020-01-01T00:30:00", "2020-01-01T03:30:00"])) as ArrayRef),
+        ("n", Arc::new(Int64Array::from(vec![0, 7200]))),
+    ])?;
+    write(&dir.path().join("a.parquet"), &rows, 10)?;
+    for zone in ["+02:00", "UTC", ""] {
+        let ctx = session(2, &[])?;
+        if !zone.is_empty() {
+            ctx.sql(&format!("SET datafusion.execution.time_zone = '{zone}'")).await?;
+        }
+        let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+        for filter in ["to_unixtime(s) >= 1577836800", "date_part('hour', to_timestamp_seconds(n)) < 3"] {
+            let selection = table.select(SelectionFilter::sql(filter)).plan(&ctx).await?;
+            let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+            let Some(Opened::Rows(_, found)) = wanted.first() else { panic!("no rows") };
+            assert_eq!(found.len() - 4, if zone == "+02:00" { 1 } else { 2 }, "{zone}: {filter}");
+            for other in ["+02:00", "-05:00", "UTC"] {
+                let other = session(1, &[("datafusion.execution.time_zone", other)])?;
+                assert_eq!(open(&other, &tickets[0]).await, wanted[0], "{zone}: {filter}");
+            }
+            assert_eq!(open(&session(1, &[])?, &tickets[0]).await, wanted[0], "{zone}: {filter}");
+        }
+    }
+    let dialect = [
+        ("datafusion.sql_parser.dialect", "mysql"),
+        ("datafusion.sql_parser.parse_float_as_decimal", "true"),
+    ];
+    let ctx = session(2, &dialect)?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let filter = SelectionFilter::sql("s > \"2020-01-01T01\" AND 0.1 + 0.2 = 0.3");
+    let selection = table.select(filter).plan(&ctx).await?;
+    assert_eq!(open(&session(1, &[])?, &texts(&selection)?[0]).await, expected(&selection).await?[0]);
+    Ok(())
+}
+
+/// One column of row groups of so many rows, each row the days since 1970 of its number in the file, as INT96 or INT32.
+fn write_by_hand(path: &Path, physical: &str, row_groups: &[usize], days: i32) -> Result<()> {
+    let schema = parse_message_type(&format!("message m {{ required {physical} t; }}"))?;
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(std::fs::File::create(path)?, Arc::new(schema), properties)?;
+    let mut next = days;
+    for rows in row_groups {
+        let numbers: Vec<i32> = (next..next + i32::try_from(*rows)?).collect();
+        next += i32::try_from(*rows)?;
+        let mut group = writer.next_row_group()?;
+        let mut column = group.next_column()?.ok_or("no column")?;
+        match physical {
+            "int96" => {
+                let values: Result<Vec<Int96>> = numbers
+                    .iter()
+                    .map(|day| {
+                        let mut value = Int96::new();
+                        // The Julian day of 1970-01-01.
+                        value.set_data(0, 0, u32::try_from(day + 2_440_588)?);
+                        Ok(value)
+                    })
+                    .collect();
+                column.typed::<Int96Type>().write_batch(&values?, None, None)?;
+            }
+            _ => drop(column.typed::<Int32Type>().write_batch(&numbers, None, None)?),
+        }
+        column.close()?;
+        group.close()?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn int96_is_read_as_where_the_ticket_was_made() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // The year 3000: beyond nanoseconds of 64 bits.
+    write_by_hand(&dir.path().join("a.parquet"), "int96", &[3], 376_200)?;
+    let unit = "datafusion.execution.parquet.coerce_int96";
+    let zone = "datafusion.execution.parquet.coerce_int96_tz";
+    let settings: [&[(&str, &str)]; 3] = [&[(unit, "us")], &[(unit, "ms"), (zone, "+02:00")], &[]];
+    for of_maker in settings {
+        let ctx = session(2, of_maker)?;
+        let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+        let selection = table.select_all().plan(&ctx).await?;
+        let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+        let Opened::Rows(_, rows) = &wanted[0] else { panic!("no rows") };
+        assert_eq!(rows[3].contains("3000-01-01"), !of_maker.is_empty(), "{}", rows[3]);
+        for of_opener in settings {
+            assert_eq!(
+                open(&session(1, of_opener)?, &tickets[0]).await,
+                wanted[0],
+                "{of_maker:?}, {of_opener:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn batches_with_empty_row_groups_at_their_ends_have_tickets() -> Result<()> {
+    for row_groups in [&[4, 0][..], &[0, 4], &[0, 2, 0, 2, 0], &[9, 0, 1]] {
+        let dir = tempfile::tempdir()?;
+        write_by_hand(&dir.path().join("a.parquet"), "int32", row_groups, 0)?;
+        let ctx = session(2, &[])?;
+        for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(4)] {
+            let table = OdpTableProvider::builder(text(dir.path())?).with_batch_unit(unit).open(&ctx).await?;
+            let selection = table.select_all().plan(&ctx).await?;
+            for (ticket, wanted) in texts(&selection)?.iter().zip(expected(&selection).await?) {
+                assert_eq!(open(&session(1, &[])?, ticket).await, wanted, "{row_groups:?}, {unit:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_that_name_one_crs_in_two_ways_have_tickets() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let crs84 = json!({"type": "GeographicCRS", "name": "WGS 84 (CRS84)", "id": {"authority": "OGC", "code": "CRS84"}});
+    for (name, crs) in [("a.parquet", None), ("b.parquet", Some(crs84))] {
+        let mut column = json!({"encoding": "WKB", "geometry_types": ["Point"]});
+        if let Some(crs) = crs {
+            column["crs"] = crs;
+        }
+        let geo = json!({"version": "1.1.0", "primary_column": "g", "columns": {"g": column}});
+        let point = [&[1_u8, 1, 0, 0, 0][..], &5_f64.to_le_bytes(), &6_f64.to_le_bytes()].concat();
+        let rows = RecordBatch::try_from_iter([
+            ("g", Arc::new(BinaryArray::from_vec(vec![&point; 3])) as ArrayRef),
+            ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+        ])?;
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(Some(vec![KeyValue::new("geo".to_owned(), geo.to_string())]))
+            .build();
+        write_with(&dir.path().join(name), &rows, properties)?;
+    }
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    for filter in ["g within 'POLYGON((0 0, 9 0, 9 9, 0 9, 0 0))'", "id > 1"] {
+        let selection = table.select(filter).plan(&ctx).await?;
+        let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+        assert_eq!(tickets.len(), 2);
+        for (ticket, wanted) in tickets.iter().zip(&wanted) {
+            assert_eq!(open(&session(1, &[])?, ticket).await, *wanted, "{filter}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_that_the_filter_names_in_vain_are_known_to_its_tickets() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_versions(dir.path())?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    for filter in [
+        "n > 3 or extra == null",
+        "n > 3 and s ~ 'POINT (1 2)'",
+        "n > 3 or extra + null > 1",
+        "n > 3 or day == null",
+        "n is not null or not (extra < null)",
+    ] {
+        let selection = table.select(filter).columns(["s"]).plan(&ctx).await?;
+        let (tickets, wanted) = (texts(&selection)?, expected(&selection).await?);
+        assert!(!tickets.is_empty(), "{filter}");
+        for (ticket, wanted) in tickets.iter().zip(&wanted) {
+            assert_eq!(open(&session(1, &[])?, ticket).await, *wanted, "{filter}");
+        }
     }
     Ok(())
 }
@@ -353,6 +527,108 @@ async fn a_filter_that_no_text_can_say_has_no_ticket() -> Result<()> {
     Ok(())
 }
 
+/// Tables of one file with one row per row group, and the session that they are in, as `t`.
+async fn registered(dir: &Path, rows: &RecordBatch) -> Result<SessionContext> {
+    write(&dir.join("a.parquet"), rows, 1)?;
+    let ctx = session(2, &[])?;
+    let table = OdpTableProvider::open(&ctx, text(dir)?).await?;
+    ctx.register_table("t", Arc::new(table))?;
+    Ok(ctx)
+}
+
+#[tokio::test]
+async fn tickets_are_made_one_after_the_other_and_only_if_they_are_asked_for() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let point = |i: usize| format!("POINT ({} {})", i % 170, i % 80);
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..8)) as ArrayRef),
+        ("g", Arc::new(StringArray::from_iter_values((0..8).map(point)))),
+    ])?;
+    let ctx = registered(dir.path(), &rows).await?;
+    // Digits that no compression makes small.
+    let mut random = StdRng::seed_from_u64(3);
+    let mut ring: Vec<String> = (0..16_000)
+        .map(|i| {
+            let angle = f64::from(i) / 16_000.0 * std::f64::consts::TAU;
+            let (x, y) =
+                (angle.cos() * 170.0 + random.random::<f64>(), angle.sin() * 85.0 + random.random::<f64>());
+            format!("{x:.14} {y:.14}")
+        })
+        .collect();
+    ring.push(ring[0].clone());
+    let area = format!("POLYGON(({}))", ring.join(", "));
+    let sql = format!("SELECT * FROM odp_tickets('t', 'id >= 0 and g intersect ?', '[\"{area}\"]')");
+    let all = ctx.sql(&sql).await?.collect().await?;
+    assert!(all.len() > 1 && all.iter().map(RecordBatch::num_rows).sum::<usize>() == 8, "{}", all.len());
+    for rows in &all {
+        let tickets = rows.column_by_name("ticket").ok_or("no tickets")?.get_array_memory_size();
+        assert!(tickets < 4 << 20, "{tickets} bytes of tickets at once");
+    }
+    let first: BatchTicket = all[0].column(4).as_string::<i32>().value(0).parse()?;
+    assert!(!read(first.open(&session(1, &[])?).await?).await?.is_empty());
+    let limited = ctx.sql(&format!("SELECT ticket, position FROM ({sql}) LIMIT 1")).await?.collect().await?;
+    assert_eq!((limited.len(), limited[0].num_rows()), (1, 1));
+
+    // A column that no ticket holds: whoever asks for none does not mind.
+    let wide = FixedSizeBinaryArray::try_from_iter(std::iter::once(vec![0_u8; 2_200_000]))?;
+    let dir = tempfile::tempdir()?;
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
+        ("wide", Arc::new(wide)),
+    ])?;
+    let ctx = registered(dir.path(), &rows).await?;
+    let counted =
+        ctx.sql("SELECT count(*), sum(max_rows), max(position) FROM odp_tickets('t', 'id > 0')").await?;
+    assert!(printed(&counted.collect().await?)?.iter().any(|row| row.starts_with("| 1        | 1")));
+    assert_eq!(ctx.sql("SELECT * FROM odp_tickets('t', 'id > 0') LIMIT 0").await?.count().await?, 0);
+    let tickets = ctx.sql("SELECT ticket FROM odp_tickets('t', 'id > 0')").await?.collect().await;
+    let message = tickets.err().ok_or("no error")?.to_string();
+    assert!(message.contains("values in each row"), "{message}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn odp_ticket_is_a_table_of_the_ticket_alone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_versions(dir.path())?;
+    let ctx = session(2, &[])?;
+    let table =
+        OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::File).open(&ctx).await?;
+    let selection = table.select("n >= 20").columns(["n", "day", "s", "extra"]).plan(&ctx).await?;
+    let ticket = selection.ticket(0)?;
+    assert_eq!(ticket.schema()?, selection.schema());
+    let other = session(2, &[])?;
+    let run = async |sql: &str| -> Result<Vec<String>> {
+        let rows =
+            other.sql(&sql.replace("TICKET", &format!("odp_ticket('{ticket}')"))).await?.collect().await?;
+        Ok(rows_of(&printed(&rows)?))
+    };
+    let whole = read(selection.batch(0).await?).await?;
+    assert_eq!(run("SELECT * FROM TICKET").await?, rows_of(&printed(&whole)?));
+    assert_eq!(run("SELECT count(*) FROM TICKET").await?, ["| 20       |"]);
+    assert_eq!(
+        run("SELECT s, n FROM TICKET WHERE extra > 1.0 AND n < 25").await?,
+        ["| t3 | 23 |", "| t4 | 24 |"]
+    );
+    assert_eq!(run("SELECT n FROM TICKET LIMIT 2").await?, ["| 20 |", "| 21 |"]);
+    assert_eq!(run("SELECT a.n FROM TICKET a JOIN TICKET AS b ON a.n = b.n + 19").await?, ["| 39 |"]);
+    assert_eq!(
+        run("DESCRIBE SELECT * FROM TICKET").await?,
+        [
+            "| n           | Int64     | NO          |",
+            "| day         | Date32    | YES         |",
+            "| s           | Utf8View  | NO          |",
+            "| extra       | Float64   | YES         |"
+        ]
+    );
+    let plan = run("EXPLAIN SELECT s FROM TICKET WHERE n = 22").await?.concat();
+    assert!(plan.contains("projection=[s]") && plan.contains("n@0 = 22"), "{plan}");
+    std::fs::remove_dir_all(dir.path())?;
+    let gone = run("SELECT s FROM TICKET").await.err().ok_or("no error")?.to_string();
+    assert!(gone.contains("changed since"), "{gone}");
+    Ok(())
+}
+
 /// The JSON inside a ticket.
 fn content(ticket: &str) -> Result<Value> {
     let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix("odp1.").ok_or("no prefix")?)?;
@@ -427,9 +703,36 @@ async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
         ("path", json!("a//b"), "path"),
         ("fields", json!([["id", "Int65", 1]]), "not a type"),
         ("fields", json!([["id", {"list": 5}, 1]]), "not a column"),
-        ("groups", json!([1]), "pair"),
+        ("modified", json!([1]), "pair"),
+        ("fields", json!([["id", "List(Int64)", 1]]), "not a type"),
+        (
+            "fields",
+            json!([["id", format!("{}Int8{}", "List(".repeat(200_000), ")".repeat(200_000)), 1]]),
+            "not a type",
+        ),
+        ("fields", json!([["id", {"fixed_list": [["x", "Int64", 1], -1]}, 1]]), "not a type"),
+        (
+            "fields",
+            json!([["id", {"fixed_list": [["x", "Int64", 1], i32::MAX]}, 1]]),
+            "2147483647 values in each row",
+        ),
+        ("fields", json!([["id", "FixedSizeBinary(-5)", 1]]), "not a type"),
+        ("fields", json!([["id", "Decimal128(200, 5)", 1]]), "not a type"),
+        ("fields", json!([["id", {"map": [["x", "Int64", 0], false]}, 1]]), "not a type"),
+        ("fields", json!([["id", {"dictionary": ["Utf8", "Utf8"]}, 1]]), "not a type"),
+        (
+            "fields",
+            json!([["id", {"dictionary": ["Int8", {"dictionary": ["Int8", "Utf8"]}]}, 1]]),
+            "not a type",
+        ),
+        ("parts", json!([["p", {"fixed_list": [["x", "Int64", 1], -1]}, null]]), "not a type"),
+        ("parts", json!([["p", {"fixed_list": [["x", "Int64", 1], i32::MAX]}, null]]), "not the value"),
+        ("parts", json!([["p", {"struct": []}, null]]), "not the value"),
+        ("parts", json!([["p", "FixedSizeBinary(2147483647)", null]]), "not the value"),
         ("columns", json!([7]), "not text"),
         ("sql", json!("id > 5"), "two filters"),
+        ("vars", json!(format!("[{}0]", "0,".repeat(1 << 20))), "values, at most"),
+        ("min", json!(vec![0; 1 << 20]), "values, at most"),
         ("set", json!({"odp.new": 1}), "not known"),
     ] {
         let message = forged(key, value)?.parse::<BatchTicket>().err().ok_or(key)?.to_string();
@@ -439,11 +742,10 @@ async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
         ("first", json!(49), "no batch of 50 rows from row 49 on"),
         ("first", json!(u64::MAX), "no batch of"),
         ("rows", json!(u64::MAX), "no batch of"),
-        ("groups", json!([2, 3]), "row groups"),
         ("columns", json!(["nosuch"]), "nosuch"),
         ("columns", json!([]), "at least one column"),
         ("fields", json!([]), "depth"),
-        ("fields", json!([["id", "Int64", 1], ["depth", "Struct(\"a\": Int64)", 1]]), "depth"),
+        ("fields", json!([["id", "Int64", 1], ["depth", {"struct": [["a", "Int64", 1]]}, 1]]), "depth"),
         ("odp", json!("depth > 21"), "in another way"),
         ("hash", json!("0"), "in another way"),
         ("store", json!("nowhere://x/"), "object store"),
@@ -453,6 +755,27 @@ async fn garbled_and_forged_tickets_are_one_clear_error() -> Result<()> {
         match open(&ctx, &forged(key, value)?).await {
             Opened::Failed(message) => assert!(message.contains(expected), "{key}: {message}"),
             other => panic!("{key}: {other:?}"),
+        }
+    }
+    let sql = |text: String| -> Result<String> {
+        let mut json = content(&ticket)?;
+        json.as_object_mut().ok_or("no object")?.remove("odp");
+        json["sql"] = json!(text);
+        made(&json.to_string())
+    };
+    for text in [
+        format!("id = 1{}", " OR id = 2".repeat(100_000)),
+        format!("id{} > 5", " + 1".repeat(100_000)),
+        format!("id{} > 5", "::bigint".repeat(100_000)),
+        format!("{}id > 5", "NOT ".repeat(100_000)),
+        format!("{}id > 5{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("{}id{}", "abs(1 + ".repeat(40_000), ", 5)".repeat(40_000)),
+        "id ".repeat(2_000_000),
+    ] {
+        let start: String = text.chars().take(20).collect();
+        match open(&ctx, &sql(text)?).await {
+            Opened::Failed(message) => assert!(message.contains("at most"), "{start}: {message}"),
+            other => panic!("{start}: {other:?}"),
         }
     }
     assert_eq!(open(&ctx, &forged("size", json!(5))?).await, Opened::Changed);

@@ -57,7 +57,8 @@ pub(crate) fn cut_into_batches(files: &[DatasetFile], unit: BatchUnit) -> Vec<Ba
     batches
 }
 
-/// The one batch of `rows` rows from `first_row` on; `None` if it is neither whole row groups nor part of one.
+/// The one batch of `rows` rows from `first_row` on; `None` if it is neither whole row groups nor part of one. Row groups
+/// without rows at its ends are not part of it.
 pub(crate) fn cut_range(file: &DatasetFile, first_row: u64, rows: u64) -> Option<BatchMetadata> {
     let end = first_row.checked_add(rows).filter(|&end| end > first_row)?;
     let overlaps = |group: &RowGroup| group.first_row < end && group.first_row + group.rows > first_row;
@@ -215,13 +216,22 @@ mod tests {
 
     #[test]
     fn a_batch_of_any_unit_is_cut_again_by_its_rows() {
-        let file = file(&[4, 0, 4, 25, 3]);
-        for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(8), BatchUnit::Rows(3)] {
-            for batch in cut_into_batches(std::slice::from_ref(&file), unit) {
-                let again = cut_range(&file, batch.first_row, batch.rows).unwrap();
-                assert_eq!(BatchMetadata { batch_index: batch.batch_index, ..again }, batch, "{unit:?}");
+        let with_empty_ends: [&[u64]; 4] = [&[4, 0], &[0, 4], &[0, 4, 0, 25, 0], &[0, 0, 2, 2, 0, 0]];
+        for rows in with_empty_ends.into_iter().chain([&[4, 0, 4, 25, 3][..]]) {
+            let file = file(rows);
+            for unit in [BatchUnit::RowGroup, BatchUnit::File, BatchUnit::Rows(8), BatchUnit::Rows(3)] {
+                for batch in cut_into_batches(std::slice::from_ref(&file), unit) {
+                    let again = cut_range(&file, batch.first_row, batch.rows).unwrap();
+                    let (found, wanted) = (again.row_groups.clone(), batch.row_groups.clone());
+                    let outside = || (wanted.start..found.start).chain(found.end..wanted.end);
+                    assert!(found.start >= wanted.start && found.end <= wanted.end, "{unit:?}");
+                    assert!(outside().all(|group| rows[group] == 0), "{unit:?}");
+                    let (batch_index, row_groups) = (batch.batch_index, batch.row_groups.clone());
+                    assert_eq!(BatchMetadata { batch_index, row_groups, ..again }, batch, "{unit:?}");
+                }
             }
         }
+        let file = file(&[4, 0, 4, 25, 3]);
         assert_eq!(cut_range(&file, 2, 4), None, "parts of two row groups");
         assert_eq!(cut_range(&file, 30, 9), None, "past the end");
         assert_eq!(cut_range(&file, 0, 0), None);

@@ -19,11 +19,22 @@ const NAMES: [(&str, &str); 5] = [
 /// Structs nested deeper than this are not looked into.
 const MAX_DEPTH: usize = 32;
 
+/// The extent of each batch where it is known: of a declared geometry column, else of plain coordinate columns.
+pub(crate) fn batch_extents(snapshot: &DatasetSnapshot) -> Vec<Option<BoundingBox>> {
+    let mut extents = coordinate_extents(snapshot);
+    for column in snapshot.geometry_columns().iter().rev().filter(|column| column.is_declared) {
+        for (extent, known) in extents.iter_mut().zip(&column.extents) {
+            *extent = known.or(*extent);
+        }
+    }
+    extents
+}
+
 /// The extent of each batch by its longitude and latitude columns, top-level or inside a struct; `None` where unknown.
 ///
 /// Columns whose field metadata says `class` = `longitude` and `latitude` come first, then those with known names,
 /// top-level ones before those in structs.
-pub(crate) fn coordinate_extents(snapshot: &DatasetSnapshot) -> Vec<Option<BoundingBox>> {
+fn coordinate_extents(snapshot: &DatasetSnapshot) -> Vec<Option<BoundingBox>> {
     let unknown = || vec![None; snapshot.num_batches()];
     let schema = snapshot.schema();
     let Some((lon, lat)) = find(schema.fields()) else { return unknown() };
@@ -39,8 +50,7 @@ pub(crate) fn coordinate_extents(snapshot: &DatasetSnapshot) -> Vec<Option<Bound
 
 /// The paths of longitude and latitude.
 fn find(fields: &Fields) -> Option<(Vec<String>, Vec<String>)> {
-    let mut numbers = Vec::new();
-    collect_numbers(fields, &mut Vec::new(), &mut numbers);
+    let mut numbers = numbers_of(fields);
     numbers.sort_by_key(|(path, _)| path.len() > 1);
     let has_class = |class: &str| {
         let says = |field: &Field| {
@@ -71,24 +81,25 @@ fn find(fields: &Fields) -> Option<(Vec<String>, Vec<String>)> {
     )
 }
 
-/// Adds the numbers among `fields`, and those in structs, by their paths.
-fn collect_numbers<'a>(
-    fields: &'a Fields,
-    path: &mut Vec<String>,
-    found: &mut Vec<(Vec<String>, &'a Field)>,
-) {
-    if path.len() >= MAX_DEPTH {
-        return;
-    }
-    for field in fields {
-        path.push(field.name().clone());
-        match field.data_type() {
-            DataType::Struct(children) => collect_numbers(children, path, found),
-            data_type if data_type.is_numeric() => found.push((path.clone(), field)),
-            _ => {}
+/// The numbers among `fields`, and those in structs, by their paths.
+fn numbers_of(fields: &Fields) -> Vec<(Vec<String>, &Field)> {
+    fn collect<'a>(fields: &'a Fields, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, &'a Field)>) {
+        if path.len() >= MAX_DEPTH {
+            return;
         }
-        path.pop();
+        for field in fields {
+            path.push(field.name().clone());
+            match field.data_type() {
+                DataType::Struct(children) => collect(children, path, found),
+                data_type if data_type.is_numeric() => found.push((path.clone(), field)),
+                _ => {}
+            }
+            path.pop();
+        }
     }
+    let mut found = Vec::new();
+    collect(fields, &mut Vec::new(), &mut found);
+    found
 }
 
 /// The bounds of a column in each batch; NaN where unknown.

@@ -11,7 +11,7 @@ mod statistics;
 
 pub use batch::{BatchId, BatchMetadata};
 pub(crate) use batch::{cut_into_batches, cut_range};
-pub(crate) use coordinates::coordinate_extents;
+pub(crate) use coordinates::batch_extents;
 pub(crate) use file::is_same_version;
 pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};

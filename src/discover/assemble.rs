@@ -103,7 +103,11 @@ impl Assembly {
             })
             .collect();
         let geometry = geometry::merge(&file_schema, &lists)?;
-        let file_schema = geometry::annotate(file_schema, &geometry);
+        let file_schema = match self.range {
+            None => geometry::annotate(file_schema, &geometry),
+            // Annotated by all files already, which may name the same CRS in another way than this one does.
+            Some(_) => file_schema,
+        };
         let columns = self.partitions.columns.iter();
         let partition_fields: Vec<_> =
             columns.map(|(name, data_type)| schema::partition_field(name, data_type)).collect();

@@ -178,7 +178,7 @@ fn is_hidden(segment: &str) -> bool {
 }
 
 /// `url` without user, password, query and fragment.
-fn without_credentials(url: &str) -> String {
+pub(crate) fn without_credentials(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) => {
             let _ = parsed.set_username("");

@@ -32,6 +32,7 @@ pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use hive::DeclaredPartition;
 use known_files::KnownFiles;
 pub(crate) use leaves::keeps_bounds;
+pub(crate) use listing::without_credentials;
 use listing::{ListedFile, Listing, Location};
 use snapshot_file::SnapshotFile;
 

@@ -36,6 +36,8 @@ mod cases;
 mod language;
 mod lower;
 
+use std::collections::BTreeSet;
+
 use log::warn;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -52,6 +54,8 @@ use language::{FilterError, bind, cut, parse};
 pub(crate) struct OdpFilter {
     /// Boolean; NULL is no match. Columns are named without a table.
     pub(crate) expr: Expr,
+    /// All columns that the text names, those that `expr` turns out not to need included.
+    pub(crate) columns: BTreeSet<String>,
     /// What the writer may not have meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -69,7 +73,7 @@ pub(crate) fn lower_filter(
     let located = |error: FilterError| in_text(error, text);
     let ast = parse(text).map_err(located)?;
     let bound = bind(&ast, variables).map_err(located)?;
-    let (expr, mut warnings) = lower::lower(&bound, text, schema).map_err(located)?;
+    let OdpFilter { expr, columns, mut warnings } = lower::lower(&bound, text, schema).map_err(located)?;
     if let Some(span) = &ast.mixed {
         let place = FilterError::new(span.clone(), "").place(text);
         warnings.insert(
@@ -83,7 +87,7 @@ pub(crate) fn lower_filter(
     for warning in &warnings {
         warn!("filter {:?}: {warning}", cut(text, 120));
     }
-    Ok(OdpFilter { expr, warnings })
+    Ok(OdpFilter { expr, columns, warnings })
 }
 
 /// The canonical text of a filter in the ODP language: how it is read, with parentheses where that may surprise.

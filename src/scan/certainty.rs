@@ -1,5 +1,6 @@
 //! How sure it is, before a batch is read, that its rows match a filter.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Scalar, UInt64Array};
@@ -186,16 +187,21 @@ impl<'a> KeptBounds<'a> {
             && !list.negated()
             && let Some(column) = column(list.expr())
         {
-            // A batch of one value is the only kind that is in the list as a whole.
-            let mut any: Option<BooleanArray> = None;
-            for value in list.list().iter().filter_map(constant) {
-                let Some(equal) = self.compared(column, Operator::Eq, value)? else { return Ok(None) };
-                any = Some(match any {
-                    Some(known) => or(&known, &equal)?,
-                    None => equal,
-                });
+            let Some(bounds) = self.column(column)? else { return Ok(None) };
+            let data_type = bounds.min.data_type();
+            if !is_totally_ordered(data_type) {
+                return Ok(None);
             }
-            return Ok(any);
+            let is_of_type = |value: &&ScalarValue| !value.is_null() && value.data_type() == *data_type;
+            let values: HashSet<&ScalarValue> =
+                list.list().iter().filter_map(constant).filter(is_of_type).collect();
+            // A batch of one value is the only kind that is in the list as a whole.
+            let is_one_value = and(&is_true(&eq(&bounds.min, &bounds.max)?), &has_no_nulls(&bounds))?;
+            let is_listed = |i: usize| {
+                is_one_value.value(i)
+                    && ScalarValue::try_from_array(&bounds.min, i).is_ok_and(|value| values.contains(&value))
+            };
+            return Ok(Some((0..self.indices.len()).map(|i| Some(is_listed(i))).collect()));
         }
         Ok(None)
     }

@@ -236,7 +236,10 @@ impl PinnedFile {
     fn failed(&self, error: object_store::Error) -> OdpError {
         let path = self.object_meta.location.to_string();
         match error {
-            object_store::Error::Precondition { .. } => OdpError::Changed { path },
+            // Gone is changed, too.
+            object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. } => {
+                OdpError::Changed { path }
+            }
             error => OdpError::Storage { location: path, source: Box::new(error) },
         }
     }

@@ -67,6 +67,9 @@ impl Selection {
 
     /// As [`map_batches`](Self::map_batches), with a function that is not async: it gets all rows of a batch that match
     /// at once, and may compute or wait for as long as it wants, on a thread for such work.
+    ///
+    /// A call that has begun cannot be cancelled: behind an error, or when the stream is dropped, it runs to its end, and
+    /// its result is dropped.
     #[must_use]
     pub fn map_record_batches<T, F>(&self, function: F) -> BoxStream<'static, Result<T>>
     where

@@ -19,8 +19,9 @@ pub struct SelectedBatch {
     pub identity: BatchId,
     /// How many of the batch's rows match.
     pub rows: RowBounds,
-    /// Compressed bytes of the batch in its file, all columns: an upper bound of what is read of its pages. Sizes of
-    /// single columns are not kept.
+    /// Compressed bytes of the batch in its file, all columns; of part of a row group its share by rows. Of whole row
+    /// groups no more is read; pages at the ends of a part are read whole, so it may be more there. Sizes of single
+    /// columns are not kept.
     pub compressed_bytes: u64,
     /// No time in the batch is before the first or after the second: bounds of all its rows, of the column whose
     /// metadata says `class` = `time`, or that is called `time`, `timestamp`, `eventDate` or the like, or that is the

@@ -1,5 +1,6 @@
 //! [`Selection`]: the batches that may hold rows of a filter, and the ways to read them.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 
@@ -16,15 +17,14 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 
-use super::functions::extents;
 use super::planned_filter::{PlannedFilter, TABLE};
 use super::selected_batch::{KeptReason, RowBounds, SelectedBatch, row_bounds};
 use super::selected_table::SelectedTable;
 use super::selection_builder::conjuncts;
 use super::selection_filter::FilterSource;
-use super::ticket::TicketFilter;
+use super::ticket::TicketSelection;
 use super::time_column::time_column;
-use crate::dataset::DatasetSnapshot;
+use crate::dataset::{BatchId, DatasetSnapshot, batch_extents};
 use crate::filter::FilterVariables;
 use crate::geo::BoundingBox;
 use crate::options::OdpOptions;
@@ -52,7 +52,7 @@ pub(super) struct SelectionParts {
     pub(super) variables: FilterVariables,
     pub(super) filter: PlannedFilter,
     /// Columns that the filter names, those that it turned out not to need included.
-    pub(super) filter_columns: Vec<String>,
+    pub(super) filter_columns: BTreeSet<String>,
     /// Positions in the table's schema; `None` = all.
     pub(super) columns: Option<Vec<usize>>,
     /// Ascending batch indices.
@@ -76,7 +76,7 @@ struct Inner {
     schema: SchemaRef,
     time_column: Option<usize>,
     extents: OnceLock<Vec<Option<BoundingBox>>>,
-    ticket_filter: OnceLock<TicketFilter>,
+    tickets: OnceLock<Arc<TicketSelection>>,
 }
 
 impl Debug for Selection {
@@ -142,7 +142,7 @@ impl Selection {
             template,
             schema,
             extents: OnceLock::new(),
-            ticket_filter: OnceLock::new(),
+            tickets: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -155,8 +155,16 @@ impl Selection {
         &self.inner.state
     }
 
-    pub(super) fn ticket_filter_cell(&self) -> &OnceLock<TicketFilter> {
-        &self.inner.ticket_filter
+    /// What its tickets have in common, once it is known.
+    pub(super) fn ticket_cell(&self) -> &OnceLock<Arc<TicketSelection>> {
+        &self.inner.tickets
+    }
+
+    /// Position in the dataset and rows of the batch at `position`.
+    pub(super) fn index_and_rows(&self, position: usize) -> Option<(usize, RowBounds)> {
+        let parts = &self.inner.parts;
+        let (&index, &certainty) = (parts.kept.get(position)?, parts.certainty.get(position)?);
+        Some((index, row_bounds(certainty, parts.snapshot.batches()[index].rows)))
     }
 
     /// The dataset, as it was when the table was opened.
@@ -307,12 +315,12 @@ impl Selection {
         let snapshot = &parts.snapshot;
         let (batch_index, certainty) = (parts.kept[position], parts.certainty[position]);
         let batch = &snapshot.batches()[batch_index];
-        let identity = crate::dataset::BatchId {
+        let identity = BatchId {
             object_meta: snapshot.file_of(batch).object_meta.clone(),
             first_row: batch.first_row,
             rows: batch.rows,
         };
-        let extent = known.get_or_init(|| extents(snapshot)).get(batch_index).copied().flatten();
+        let extent = known.get_or_init(|| batch_extents(snapshot)).get(batch_index).copied().flatten();
         SelectedBatch {
             position,
             batch_index,

@@ -1,10 +1,11 @@
 //! [`SelectionBuilder`]: filter, variables and columns of a selection, before it is planned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, SortExpr};
@@ -12,9 +13,9 @@ use datafusion::logical_expr::{Expr, SortExpr};
 use super::planned_filter::PlannedFilter;
 use super::provider::TableFilters;
 use super::selection::{Selection, SelectionParts};
-use super::selection_filter::{FilterSource, SelectionFilter};
+use super::selection_filter::{FilterSource, SelectionFilter, read_sql};
 use crate::dataset::DatasetSnapshot;
-use crate::filter::{FilterValue, FilterVariables, lower_filter};
+use crate::filter::{FilterValue, FilterVariables, OdpFilter, lower_filter};
 use crate::options::OdpOptions;
 use crate::scan::{BatchPruner, Certainty, certainty_of};
 
@@ -88,19 +89,21 @@ impl SelectionBuilder {
             return plan_err!("variables are bound to filters in the ODP language only");
         }
         let source = self.filter.0.clone();
-        let (filter, warnings) = match &source {
-            FilterSource::All => (None, vec![]),
-            FilterSource::Odp(text) => {
-                let lowered = lower_filter(text, &self.variables, &schema)?;
-                (Some(lowered.expr), lowered.warnings)
-            }
-            FilterSource::Sql(text) => {
-                let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
-                (Some(state.create_logical_expr(text, &df_schema)?), vec![])
-            }
-            FilterSource::Expr(expr) => (Some(expr.as_ref().clone()), vec![]),
+        let of_expr = |expr: Expr| OdpFilter {
+            columns: expr.column_refs().into_iter().map(|column| column.name.clone()).collect(),
+            expr,
+            warnings: vec![],
         };
-        let filter_columns = filter.iter().flat_map(Expr::column_refs).map(|c| c.name.clone()).collect();
+        let read = match &source {
+            FilterSource::All => None,
+            FilterSource::Odp(text) => Some(lower_filter(text, &self.variables, &schema)?),
+            FilterSource::Sql(text) => Some(of_expr(read_sql(&state, text, &schema)?)),
+            FilterSource::Expr(expr) => Some(of_expr(expr.as_ref().clone())),
+        };
+        let (filter, filter_columns, warnings) = match read {
+            Some(read) => (Some(read.expr), read.columns, read.warnings),
+            None => (None, BTreeSet::new(), vec![]),
+        };
         let filter = match filter {
             Some(filter) => PlannedFilter::try_new(&state, &schema, filter)?,
             None => PlannedFilter::All,

@@ -38,11 +38,12 @@ impl Lowering<'_> {
     }
 
     /// The column of the longest name, and the members after it.
-    pub(super) fn resolve(&self, path: &Path, id: NodeId) -> Result<Value, FilterError> {
+    pub(super) fn resolve(&mut self, path: &Path, id: NodeId) -> Result<Value, FilterError> {
         for end in (1..=path.names.len()).rev() {
             let (column, members) = path.names.split_at(end);
             let column = column.join(".");
             let Some((_, field)) = self.schema.column_with_name(&column) else { continue };
+            self.columns.insert(column.clone());
             let mut value = Value {
                 expr: Expr::Column(Column::from_name(column)),
                 data_type: field.data_type().clone(),

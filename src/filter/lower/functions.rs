@@ -141,6 +141,8 @@ impl Lowering<'_> {
                                   marked `longitude` in their metadata; write h3(latitude, longitude, resolution)";
                     self.error(id, reason)
                 })?;
+                let named = [&latitude, &longitude].into_iter().flat_map(|column| column.column_refs());
+                self.columns.extend(named.map(|column| column.name.clone()));
                 (latitude, longitude, *resolution)
             }
             [geometry, resolution] => {

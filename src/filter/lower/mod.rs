@@ -6,12 +6,14 @@ mod compare;
 mod functions;
 mod logic;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::logical_expr::{Expr, lit, not};
 use datafusion::scalar::ScalarValue;
 
+use crate::filter::OdpFilter;
 use crate::filter::language::ast::{BinaryOperator, Level, NodeId, NodeKind};
 use crate::filter::language::{BoundFilter, Constant, FilterError, cut};
 
@@ -51,10 +53,12 @@ struct Lowering<'a> {
     /// One per node, until it is used.
     operands: Vec<Option<Operand>>,
     functions: functions::Functions,
+    /// Every column that was found.
+    columns: BTreeSet<String>,
     warnings: Vec<String>,
 }
 
-/// The expression of a filter, and what its writer may not have meant.
+/// The expression of a filter, what it names, and what its writer may not have meant.
 ///
 /// # Errors
 /// A column that is not there, operands that do not go together, an unknown function.
@@ -62,7 +66,7 @@ pub(super) fn lower(
     bound: &BoundFilter<'_>,
     text: &str,
     schema: &SchemaRef,
-) -> Result<(Expr, Vec<String>), FilterError> {
+) -> Result<OdpFilter, FilterError> {
     let nodes = bound.ast().nodes.len();
     let mut lowering = Lowering {
         bound,
@@ -70,6 +74,7 @@ pub(super) fn lower(
         schema,
         operands: Vec::with_capacity(nodes),
         functions: functions::Functions::default(),
+        columns: BTreeSet::new(),
         warnings: vec![],
     };
     for id in 0..nodes {
@@ -77,7 +82,8 @@ pub(super) fn lower(
         lowering.operands.push(Some(operand));
     }
     let expr = lowering.boolean(bound.ast().root(), "a filter")?;
-    Ok((logic::limit_conjuncts(expr), lowering.warnings))
+    let Lowering { columns, warnings, .. } = lowering;
+    Ok(OdpFilter { expr: logic::limit_conjuncts(expr), columns, warnings })
 }
 
 impl Lowering<'_> {

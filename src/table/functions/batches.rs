@@ -17,7 +17,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::{FilterArgs, append_text, as_odp, find_table, partition_text, table_name};
-use crate::dataset::{BatchMetadata, ColumnBounds, DatasetSnapshot, coordinate_extents};
+use crate::dataset::{BatchMetadata, ColumnBounds, DatasetSnapshot, batch_extents};
 use crate::geo::BoundingBox;
 use crate::table::selected_batch::{KeptReason, row_bounds};
 use crate::table::selection_builder::{KeptByFilter, keep_batches};
@@ -155,7 +155,7 @@ fn batches(snapshot: &DatasetSnapshot, indices: &[usize], with_bounds: bool) -> 
         .iter()
         .map(|batch| partition_text(snapshot, &snapshot.file_of(batch).partition_values))
         .collect();
-    let extents = extents(snapshot);
+    let extents = batch_extents(snapshot);
     let edges = |edge: fn(&BoundingBox) -> f64| -> ArrayRef {
         Arc::new(indices.iter().map(|&i| extents[i].as_ref().map(edge)).collect::<Float64Array>())
     };
@@ -173,17 +173,6 @@ fn batches(snapshot: &DatasetSnapshot, indices: &[usize], with_bounds: bool) -> 
         edges(|e| e.ymax + 0.0),
         column_bounds(snapshot, indices, with_bounds)?,
     ])
-}
-
-/// The extent of each batch where it is known: of a declared geometry column, else of plain coordinate columns.
-pub(in crate::table) fn extents(snapshot: &DatasetSnapshot) -> Vec<Option<BoundingBox>> {
-    let mut extents = coordinate_extents(snapshot);
-    for column in snapshot.geometry_columns().iter().rev().filter(|column| column.is_declared) {
-        for (extent, known) in extents.iter_mut().zip(&column.extents) {
-            *extent = known.or(*extent);
-        }
-    }
-    extents
 }
 
 fn column_bounds(snapshot: &DatasetSnapshot, indices: &[usize], is_wanted: bool) -> Result<ArrayRef> {

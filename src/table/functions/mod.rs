@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{StringBuilder, StructBuilder};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, ScalarValue, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{Column, Result, ScalarValue, TableReference, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::Expr;
 
 use super::planned_filter::PlannedFilter;
@@ -24,7 +24,6 @@ use crate::filter::{FilterVariables, lower_filter};
 
 pub(crate) use analyze::AnalyzeFunction;
 pub(crate) use batches::BatchesFunction;
-pub(super) use batches::extents;
 pub(crate) use files::FilesFunction;
 pub(crate) use open_ticket::OpenTicketFunction;
 pub(crate) use select::SelectFunction;
@@ -37,7 +36,17 @@ fn table_name(function: &str, arg: &Expr) -> Result<TableReference> {
             Some(Some(name)) => Ok(TableReference::parse_str(name)),
             _ => plan_err!("{function} takes the name of a table as text, not {value}"),
         },
-        Expr::Column(column) => Ok(TableReference::parse_str(&column.flat_name())),
+        // Names in a statement have their case already.
+        Expr::Column(Column { relation, name, .. }) => match relation {
+            None => Ok(TableReference::bare(name.as_str())),
+            Some(TableReference::Bare { table }) => {
+                Ok(TableReference::partial(table.as_ref(), name.as_str()))
+            }
+            Some(TableReference::Partial { schema, table }) => {
+                Ok(TableReference::full(schema.as_ref(), table.as_ref(), name.as_str()))
+            }
+            Some(TableReference::Full { .. }) => plan_err!("{function} takes the name of a table, not {arg}"),
+        },
         other => plan_err!("{function} takes the name of a table as text, not {other}"),
     }
 }

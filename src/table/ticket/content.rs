@@ -1,6 +1,7 @@
 //! The inside of a ticket: a JSON object.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::temporal_conversions::timestamp_s_to_datetime;
@@ -9,22 +10,24 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::{Map, Value, json};
 
-use super::fields::{entry, field_from_json, field_to_json, value_from_json, value_to_json};
+use super::fields::{check_width, entry, field_from_json, field_to_json, value_from_json, value_to_json};
 use super::filter::TicketFilter;
-use super::text::invalid;
-use super::{BatchTicket, TicketSettings};
+use super::settings::TicketSettings;
+use super::text::{check_content, invalid};
+use super::{BatchTicket, TicketSelection};
 use crate::error::OdpError;
-use crate::options::OnInvalidGeometry;
+
+/// What a batch adds to what the tickets of its selection have in common, in bytes and in values, is less.
+const ROOM: usize = 64 << 10;
 
 type Object = Map<String, Value>;
 
 pub(super) fn to_json(ticket: &BatchTicket) -> String {
     let version = &ticket.version;
-    let mut object = Object::new();
+    let mut object = selection_to_json(&ticket.selection);
     let mut set = |key: &str, value: Value| {
         object.insert(key.to_owned(), value);
     };
-    set("store", json!(ticket.store));
     set("path", json!(version.location.as_ref()));
     set("size", json!(version.size));
     set(
@@ -36,20 +39,28 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     }
     set("first", json!(ticket.first_row));
     set("rows", json!(ticket.rows));
-    set("groups", json!([ticket.row_groups.0, ticket.row_groups.1]));
     set("min", json!(ticket.min_rows));
     set("at", json!(ticket.position));
-    set("of", json!(ticket.total));
     set("batch", json!(ticket.batch_index));
-    set("fields", ticket.fields.iter().map(|field| field_to_json(field)).collect());
-    if !ticket.metadata.is_empty() {
-        set("meta", json!(ticket.metadata));
-    }
     if !ticket.partitions.is_empty() {
         set("parts", ticket.partitions.iter().map(|(name, value)| value_to_json(name, value)).collect());
     }
-    set("columns", json!(ticket.columns));
-    let hash = match &ticket.filter {
+    Value::Object(object).to_string()
+}
+
+fn selection_to_json(selection: &TicketSelection) -> Object {
+    let mut object = Object::new();
+    let mut set = |key: &str, value: Value| {
+        object.insert(key.to_owned(), value);
+    };
+    set("store", json!(selection.store));
+    set("of", json!(selection.total));
+    set("fields", selection.fields.iter().map(|field| field_to_json(field)).collect());
+    if !selection.metadata.is_empty() {
+        set("meta", json!(selection.metadata));
+    }
+    set("columns", json!(selection.columns));
+    let hash = match &selection.filter {
         TicketFilter::All => None,
         TicketFilter::Odp { text, variables, hash } => {
             set("odp", json!(text));
@@ -66,11 +77,20 @@ pub(super) fn to_json(ticket: &BatchTicket) -> String {
     if let Some(hash) = hash {
         set("hash", json!(format!("{hash:016x}")));
     }
-    let settings = settings_to_json(&ticket.settings);
+    let settings = selection.settings.to_json();
     if !settings.is_empty() {
         set("set", Value::Object(settings));
     }
-    Value::Object(object).to_string()
+    object
+}
+
+/// # Errors
+/// [`OdpError::Unsupported`] if the tickets of `selection` are too large to be opened again.
+pub(super) fn check(selection: &TicketSelection) -> Result<(), OdpError> {
+    let unsupported =
+        |error: OdpError| OdpError::Unsupported { what: format!("a ticket of this size: {error}") };
+    check_width(&selection.fields).map_err(unsupported)?;
+    check_content(&Value::Object(selection_to_json(selection)).to_string(), ROOM).map_err(unsupported)
 }
 
 pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
@@ -85,10 +105,9 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         }
         _ => return Err(invalid("the time of modification is out of range".into())),
     };
-    let (first_group, end_group) = pair_of(object, "groups")?;
-    let group = |n: i64| usize::try_from(n).map_err(|_| invalid("row group out of range".into()));
     let fields: Vec<FieldRef> =
         list_of(object, "fields")?.iter().map(field_from_json).collect::<Result<_, _>>()?;
+    check_width(&fields)?;
     let metadata = match object.get("meta").map(Value::as_object) {
         None => Some(BTreeMap::new()),
         Some(None) => None,
@@ -102,8 +121,16 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
     };
     let name = |value: &Value| value.as_str().map(str::to_owned);
     let columns: Option<Vec<String>> = list_of(object, "columns")?.iter().map(name).collect();
-    Ok(BatchTicket {
+    let selection = TicketSelection {
         store: text_of(object, "store")?.to_owned(),
+        total: index_of(object, "of")?,
+        fields,
+        metadata: metadata.ok_or_else(|| invalid("\"meta\" is not an object of texts".into()))?,
+        columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
+        filter: filter_of(object)?,
+        settings: object.get("set").map(TicketSettings::from_json).transpose()?.unwrap_or_default(),
+    };
+    Ok(BatchTicket {
         version: ObjectMeta {
             location,
             last_modified,
@@ -113,17 +140,11 @@ pub(super) fn from_json(text: &str) -> Result<BatchTicket, OdpError> {
         },
         first_row: number_of(object, "first")?,
         rows: number_of(object, "rows")?,
-        row_groups: (group(first_group)?, group(end_group)?),
         min_rows: number_of(object, "min")?,
         position: index_of(object, "at")?,
-        total: index_of(object, "of")?,
         batch_index: index_of(object, "batch")?,
-        fields,
-        metadata: metadata.ok_or_else(|| invalid("\"meta\" is not an object of texts".into()))?,
         partitions,
-        columns: columns.ok_or_else(|| invalid("a column's name is not text".into()))?,
-        filter: filter_of(object)?,
-        settings: settings_of(object)?,
+        selection: Arc::new(selection),
     })
 }
 
@@ -135,45 +156,14 @@ fn filter_of(object: &Object) -> Result<TicketFilter, OdpError> {
     match (optional_text(object, "odp")?, optional_text(object, "sql")?) {
         (None, None) => Ok(TicketFilter::All),
         (Some(text), None) => {
-            Ok(TicketFilter::Odp { text, variables: optional_text(object, "vars")?, hash: hash()? })
+            let variables = optional_text(object, "vars")?;
+            // JSON in JSON.
+            variables.iter().try_for_each(|variables| check_content(variables, 0))?;
+            Ok(TicketFilter::Odp { text, variables, hash: hash()? })
         }
         (None, Some(text)) => Ok(TicketFilter::Sql { text, hash: hash()? }),
         (Some(_), Some(_)) => Err(invalid("it has two filters".into())),
     }
-}
-
-fn settings_to_json(settings: &TicketSettings) -> Object {
-    let mut object = Object::new();
-    if settings.finite_coordinates {
-        object.insert("finite_coordinates".into(), json!(true));
-    }
-    if settings.planar_geography {
-        object.insert("planar_geography".into(), json!(true));
-    }
-    if settings.on_invalid_geometry != OnInvalidGeometry::default() {
-        object.insert("on_invalid_geometry".into(), json!(settings.on_invalid_geometry.to_string()));
-    }
-    object
-}
-
-fn settings_of(object: &Object) -> Result<TicketSettings, OdpError> {
-    let mut settings = TicketSettings::default();
-    let Some(set) = object.get("set") else { return Ok(settings) };
-    let set = set.as_object().ok_or_else(|| invalid("\"set\" is not an object".into()))?;
-    for (key, value) in set {
-        let bad = || invalid(format!("setting {key:?} cannot be {value}"));
-        match key.as_str() {
-            "finite_coordinates" => settings.finite_coordinates = value.as_bool().ok_or_else(bad)?,
-            "planar_geography" => settings.planar_geography = value.as_bool().ok_or_else(bad)?,
-            "on_invalid_geometry" => {
-                let text = value.as_str().ok_or_else(bad)?;
-                settings.on_invalid_geometry = text.parse().map_err(|_| bad())?;
-            }
-            // Rows may depend on it.
-            _ => return Err(invalid(format!("setting {key:?} is not known"))),
-        }
-    }
-    Ok(settings)
 }
 
 fn text_of<'a>(object: &'a Object, key: &str) -> Result<&'a str, OdpError> {

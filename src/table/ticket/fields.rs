@@ -4,12 +4,21 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef,
+    TimeUnit, validate_decimal_precision_and_scale,
+};
 use datafusion::common::ScalarValue;
 use serde_json::{Map, Value, json};
 
 use super::text::invalid;
 use crate::error::OdpError;
+
+/// Longest name of a type that is read, in bytes. What is in it is parsed by recursion.
+const MAX_TYPE_NAME: usize = 128;
+
+/// Most values that the columns of one row hold. A column that the file lacks is made of as many NULLs, for each row.
+const MAX_WIDTH: u64 = 1 << 18;
 
 /// `[name, type, nullable, metadata]`, without the last if there is none.
 pub(super) fn field_to_json(field: &Field) -> Value {
@@ -64,7 +73,9 @@ pub(super) fn type_to_json(data_type: &DataType) -> Value {
 pub(super) fn type_from_json(value: &Value) -> Result<DataType, OdpError> {
     let bad = || invalid(format!("{value} is not a type of a column"));
     if let Some(name) = value.as_str() {
-        return DataType::from_str(name).map_err(|_| bad());
+        let parsed = Some(name).filter(|name| name.len() <= MAX_TYPE_NAME).map(DataType::from_str);
+        // Those of parts are objects: JSON has a limit of nesting.
+        return parsed.and_then(Result::ok).filter(is_simple).ok_or_else(bad);
     }
     let mut object = value.as_object().ok_or_else(bad)?.iter();
     let (Some((kind, parts)), None) = (object.next(), object.next()) else { return Err(bad()) };
@@ -72,7 +83,7 @@ pub(super) fn type_from_json(value: &Value) -> Result<DataType, OdpError> {
         Some([first, second]) => Ok((first, second)),
         _ => Err(bad()),
     };
-    Ok(match kind.as_str() {
+    let data_type = match kind.as_str() {
         "list" => DataType::List(field_from_json(parts)?),
         "large_list" => DataType::LargeList(field_from_json(parts)?),
         "list_view" => DataType::ListView(field_from_json(parts)?),
@@ -95,7 +106,63 @@ pub(super) fn type_from_json(value: &Value) -> Result<DataType, OdpError> {
             DataType::Dictionary(Box::new(type_from_json(key)?), Box::new(type_from_json(value)?))
         }
         _ => return Err(bad()),
-    })
+    };
+    if has_valid_parts(&data_type) { Ok(data_type) } else { Err(bad()) }
+}
+
+/// Whether the type has no parts, and arrays of it exist.
+fn is_simple(data_type: &DataType) -> bool {
+    fn is_decimal<T: DecimalType>(precision: u8, scale: i8) -> bool {
+        validate_decimal_precision_and_scale::<T>(precision, scale).is_ok()
+    }
+    match data_type {
+        DataType::Dictionary(..) | DataType::RunEndEncoded(..) => false,
+        DataType::FixedSizeBinary(size) => *size >= 0,
+        DataType::Time32(unit) => matches!(unit, TimeUnit::Second | TimeUnit::Millisecond),
+        DataType::Time64(unit) => matches!(unit, TimeUnit::Microsecond | TimeUnit::Nanosecond),
+        DataType::Decimal32(precision, scale) => is_decimal::<Decimal32Type>(*precision, *scale),
+        DataType::Decimal64(precision, scale) => is_decimal::<Decimal64Type>(*precision, *scale),
+        DataType::Decimal128(precision, scale) => is_decimal::<Decimal128Type>(*precision, *scale),
+        DataType::Decimal256(precision, scale) => is_decimal::<Decimal256Type>(*precision, *scale),
+        other => !other.is_nested(),
+    }
+}
+
+/// Whether arrays of a type with such parts exist.
+fn has_valid_parts(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::FixedSizeList(_, size) => *size >= 0,
+        DataType::Map(entries, _) => {
+            matches!(entries.data_type(), DataType::Struct(pair) if pair.len() == 2 && !entries.is_nullable())
+        }
+        DataType::Dictionary(key, value) => key.is_dictionary_key_type() && is_simple(value),
+        _ => true,
+    }
+}
+
+/// # Errors
+/// [`OdpError::InvalidTicket`] if a row of `fields` has more values than the limit.
+pub(super) fn check_width(fields: &[FieldRef]) -> Result<(), OdpError> {
+    let width = fields.iter().map(|field| width(field.data_type())).fold(0, u64::saturating_add);
+    match width <= MAX_WIDTH {
+        true => Ok(()),
+        false => {
+            Err(invalid(format!("its columns hold {width} values in each row, at most {MAX_WIDTH} are read")))
+        }
+    }
+}
+
+/// Values in a row of a column of this type, if all of it is NULL.
+fn width(data_type: &DataType) -> u64 {
+    let positive = |size: i32| u64::try_from(size).unwrap_or(0);
+    match data_type {
+        DataType::FixedSizeBinary(size) => 1 + positive(*size) / 8,
+        DataType::FixedSizeList(item, size) => positive(*size).saturating_mul(width(item.data_type())).max(1),
+        DataType::Struct(fields) => {
+            fields.iter().map(|field| width(field.data_type())).fold(1, u64::saturating_add)
+        }
+        _ => 1,
+    }
 }
 
 /// # Errors
@@ -123,7 +190,15 @@ pub(super) fn value_to_json(name: &str, value: &ScalarValue) -> Value {
 pub(super) fn value_from_json(value: &Value) -> Result<(String, ScalarValue), OdpError> {
     let bad = || invalid(format!("{value} is not the value of a partition column"));
     let Some([name, data_type, text]) = value.as_array().map(Vec::as_slice) else { return Err(bad()) };
+    // As partition columns may be declared.
     let data_type = type_from_json(data_type)?;
+    let is_scalar = match &data_type {
+        DataType::Dictionary(_, value) => is_simple(value),
+        simple => is_simple(simple) && !matches!(simple, DataType::FixedSizeBinary(_)),
+    };
+    if !is_scalar {
+        return Err(bad());
+    }
     let parsed = match text {
         Value::Null => ScalarValue::try_from(&data_type),
         text => ScalarValue::from(text.as_str().ok_or_else(bad)?).cast_to(&data_type),
@@ -190,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn types_that_no_array_has_are_refused_and_so_is_depth() {
+        let mut deep = json!("Int8");
+        for _ in 0..100 {
+            deep = json!({ "list": ["item", deep, 1] });
+        }
+        assert!(serde_json::from_str::<Value>(&deep.to_string()).is_err(), "JSON has a limit of nesting");
+        for wrong in ["Time32(ns)", "Time64(s)", "Decimal32(10, 2)", "Decimal256(77, 2)", "Decimal128(5, 6)"]
+        {
+            assert!(type_from_json(&json!(wrong)).is_err(), "{wrong}");
+        }
+        for nested in [
+            "Struct(\"a\": Int8)",
+            "Dictionary(Int8, Utf8)",
+            "RunEndEncoded(\"r\": non-null Int8, \"v\": Int8)",
+        ] {
+            assert!(DataType::from_str(nested).is_ok(), "{nested}");
+            assert!(type_from_json(&json!(nested)).is_err(), "{nested}");
+        }
+    }
+
+    #[test]
     fn partition_values_come_back_with_their_type() {
         for value in [
             ScalarValue::Int64(Some(-5)),
@@ -198,6 +294,8 @@ mod tests {
             ScalarValue::Utf8(Some("a=ø/%".into())),
             ScalarValue::Float64(Some(0.1)),
             ScalarValue::Boolean(Some(true)),
+            ScalarValue::Decimal128(Some(-1250), 9, 2),
+            ScalarValue::Dictionary(Box::new(DataType::UInt16), Box::new(ScalarValue::from("a"))),
         ] {
             check_value("p", &value).unwrap();
         }

@@ -4,9 +4,10 @@ mod content;
 mod fields;
 mod filter;
 mod open;
+mod settings;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use datafusion::object_store::ObjectMeta;
 
 use super::selected_batch::{RowBounds, row_bounds};
 use super::selection::Selection;
+use crate::discover::without_credentials;
 use crate::error::OdpError;
-use crate::options::{OdpOptions, OnInvalidGeometry};
-pub(super) use filter::TicketFilter;
+use filter::TicketFilter;
+use settings::TicketSettings;
 
 /// One batch of a [`Selection`], to be read somewhere else: a small text without blanks that a queue, Dask or Ray can
 /// carry.
@@ -29,8 +31,9 @@ pub(super) use filter::TicketFilter;
 /// file. If that file is no longer the version that was planned, the error is [`OdpError::Changed`].
 ///
 /// The other session needs the object store registered under the same URL, and for filters in SQL the functions that
-/// they call; [`register`](crate::register) adds this crate's. A session that would read the filter in another way,
-/// because of its dialect or time zone, is refused.
+/// they call; [`register`](crate::register) adds this crate's. The settings that rows depend on, such as the time zone, are
+/// those of the session that made the ticket; a session that would plan the filter in another way all the same is
+/// refused.
 ///
 /// ```
 /// # use datafusion::prelude::SessionContext;
@@ -70,7 +73,7 @@ pub(super) use filter::TicketFilter;
 /// | `store` | URL of the object store, without user and password |
 /// | `path` | path of the file in it |
 /// | `size`, `modified`, `etag` | the file's version: bytes; seconds since 1970 and nanoseconds; ETag, if the store has one |
-/// | `first`, `rows`, `groups` | the batch: number of its first row in the file, rows, and its first row group and the one after its last |
+/// | `first`, `rows` | the batch: number of its first row in the file, and rows |
 /// | `min` | rows that match at least; at most all do |
 /// | `at`, `of`, `batch` | position in the selection, its batches, and position in the dataset |
 /// | `fields` | the columns of the file that are read: name, type, 1 if nullable, metadata if any |
@@ -79,44 +82,36 @@ pub(super) use filter::TicketFilter;
 /// | `columns` | names of the selected columns, in order |
 /// | `odp` and `vars`, or `sql` | the filter; neither without one |
 /// | `hash` | FNV-1a of the planned filter, hexadecimal, if there is one |
-/// | `set` | the session settings that rows may depend on, where they are not the default: `finite_coordinates`, `planar_geography`, `on_invalid_geometry` |
+/// | `set` | the session settings that rows may depend on, where they are not the default: of this crate `odp.finite_coordinates`, `odp.planar_geography`, `odp.on_invalid_geometry`; of DataFusion, as text, `datafusion.execution.` `time_zone`, `enable_ansi_mode`, `parquet.coerce_int96`, `parquet.coerce_int96_tz`, `parquet.binary_as_string`, `parquet.schema_force_view_types` and `datafusion.sql_parser.` `dialect`, `enable_ident_normalization`, `map_string_types_to_utf8view`, `parse_float_as_decimal`, `support_varchar_with_length` |
+///
+/// At most 64 MiB of JSON in at most 48 MiB of text are read, with at most 1,048,576 values.
 ///
 /// The checksum is against accidents, not against forgery: who opens a ticket reads the file that it names. It holds no
 /// credentials; those are of the session that opens it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchTicket {
-    store: String,
     version: ObjectMeta,
     first_row: u64,
     /// Rows of the batch, before the filter.
     rows: u64,
-    row_groups: (usize, usize),
     min_rows: u64,
     position: usize,
-    total: usize,
     batch_index: usize,
+    partitions: Vec<(String, ScalarValue)>,
+    selection: Arc<TicketSelection>,
+}
+
+/// What the tickets of a selection have in common.
+#[derive(Debug, PartialEq)]
+pub(super) struct TicketSelection {
+    store: String,
+    total: usize,
     fields: Vec<FieldRef>,
     /// Of the schema as a whole.
     metadata: BTreeMap<String, String>,
-    partitions: Vec<(String, ScalarValue)>,
     columns: Vec<String>,
     filter: TicketFilter,
     settings: TicketSettings,
-}
-
-/// Settings that rows may depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct TicketSettings {
-    finite_coordinates: bool,
-    planar_geography: bool,
-    on_invalid_geometry: OnInvalidGeometry,
-}
-
-impl TicketSettings {
-    fn of(options: &OdpOptions) -> Self {
-        let OdpOptions { finite_coordinates, planar_geography, on_invalid_geometry, .. } = *options;
-        Self { finite_coordinates, planar_geography, on_invalid_geometry }
-    }
 }
 
 impl BatchTicket {
@@ -129,7 +124,7 @@ impl BatchTicket {
     /// Batches in the selection.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.total
+        self.selection.total
     }
 
     /// Position of the batch in the dataset.
@@ -149,15 +144,20 @@ impl BatchTicket {
     /// # Errors
     /// [`OdpError::InvalidTicket`] if it names a column that it does not describe.
     pub fn schema(&self) -> Result<SchemaRef, OdpError> {
+        let TicketSelection { fields, metadata, columns, .. } = self.selection.as_ref();
         let partition = |(name, value): &(String, ScalarValue)| {
             Arc::new(Field::new(name, value.data_type(), true)) as FieldRef
         };
-        let known: Vec<FieldRef> =
-            self.fields.iter().cloned().chain(self.partitions.iter().map(partition)).collect();
-        let find = |name: &String| known.iter().find(|field| field.name() == name).cloned();
-        let fields: Option<Vec<FieldRef>> = self.columns.iter().map(find).collect();
+        let known: HashMap<String, FieldRef> = self
+            .partitions
+            .iter()
+            .map(partition)
+            .chain(fields.iter().cloned())
+            .map(|field| (field.name().clone(), field))
+            .collect();
+        let fields: Option<Vec<FieldRef>> = columns.iter().map(|name| known.get(name).cloned()).collect();
         let fields = fields.ok_or_else(|| text::invalid("it does not describe all of its columns".into()))?;
-        Ok(Arc::new(Schema::new(fields)))
+        Ok(Arc::new(Schema::new_with_metadata(fields, metadata.clone().into_iter().collect())))
     }
 
     /// The file's version: path in its object store, size, time of modification, ETag.
@@ -186,8 +186,8 @@ impl Selection {
     ///
     /// # Errors
     /// A planning error past the last batch; [`OdpError::Unsupported`] if the filter is an expression, or SQL that reads
-    /// the clock, and cannot be written as SQL that reads back as the same, or if a column has a type that a ticket
-    /// cannot name.
+    /// the clock, and cannot be written as SQL that reads back as the same, if a column has a type that a ticket cannot
+    /// name, or if it would be too large.
     pub fn ticket(&self, position: usize) -> Result<BatchTicket, OdpError> {
         let count = self.batch_count();
         let parts = self.parts();
@@ -197,40 +197,58 @@ impl Selection {
             let message = format!("batch {position} does not exist: the selection has {count} batches");
             return Err(datafusion::common::DataFusionError::Plan(message).into());
         };
+        let selection = self.ticket_selection()?;
         let snapshot = &parts.snapshot;
         let batch = &snapshot.batches()[batch_index];
         let file = snapshot.file_of(batch);
-        let table = snapshot.table_schema();
-        let columns: Vec<String> = self.schema().fields().iter().map(|field| field.name().clone()).collect();
-        let is_read = |name: &String| columns.contains(name) || parts.filter_columns.contains(name);
-        let fields: Vec<FieldRef> =
-            table.file_schema().fields().iter().filter(|field| is_read(field.name())).cloned().collect();
-        let names = table.table_partition_cols().iter().map(|field| field.name().clone());
-        let partitions: Vec<(String, ScalarValue)> =
-            names.zip(file.partition_values.iter().cloned()).filter(|(name, _)| is_read(name)).collect();
-        for field in &fields {
-            fields::check(field)?;
-        }
+        let names = snapshot.table_schema().table_partition_cols().iter().map(|field| field.name().clone());
+        let partitions: Vec<(String, ScalarValue)> = names
+            .zip(file.partition_values.iter().cloned())
+            .filter(|(name, _)| selection.columns.contains(name) || parts.filter_columns.contains(name))
+            .collect();
         for (name, value) in &partitions {
             fields::check_value(name, value)?;
         }
         Ok(BatchTicket {
-            store: text::without_user(snapshot.object_store_url().as_str()),
             version: file.object_meta.clone(),
             first_row: batch.first_row,
             rows: batch.rows,
-            row_groups: (batch.row_groups.start, batch.row_groups.end),
             min_rows: row_bounds(certainty, batch.rows).min,
             position,
-            total: count,
             batch_index,
+            partitions,
+            selection,
+        })
+    }
+
+    fn ticket_selection(&self) -> Result<Arc<TicketSelection>, OdpError> {
+        let cell = self.ticket_cell();
+        if let Some(known) = cell.get() {
+            return Ok(Arc::clone(known));
+        }
+        let parts = self.parts();
+        let table = parts.snapshot.table_schema();
+        let columns: Vec<String> = self.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let read: HashSet<&String> = columns.iter().chain(&parts.filter_columns).collect();
+        let fields: Vec<FieldRef> = table
+            .file_schema()
+            .fields()
+            .iter()
+            .filter(|field| read.contains(field.name()))
+            .cloned()
+            .collect();
+        fields.iter().try_for_each(fields::check)?;
+        let made = TicketSelection {
+            store: without_credentials(parts.snapshot.object_store_url().as_str()),
+            total: self.batch_count(),
             fields,
             metadata: table.file_schema().metadata().clone().into_iter().collect(),
-            partitions,
             columns,
             filter: self.ticket_filter()?,
-            settings: TicketSettings::of(&OdpOptions::of(self.state().config_options())),
-        })
+            settings: TicketSettings::of(self.state().config_options()),
+        };
+        content::check(&made)?;
+        Ok(Arc::clone(cell.get_or_init(|| Arc::new(made))))
     }
 
     /// The tickets of all batches, in order.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -13,16 +13,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::BatchTicket;
 use super::filter::{TicketFilter, hash_of};
 use super::text::invalid;
-use crate::dataset::DatasetSnapshot;
+use crate::dataset::{DatasetSnapshot, is_same_version};
 use crate::discover::{FileRange, Request, open_snapshot};
 use crate::error::OdpError;
 use crate::filter::{FilterVariables, lower_filter};
-use crate::options::{OdpOptions, TableOptions};
+use crate::options::TableOptions;
 use crate::table::planned_filter::PlannedFilter;
 use crate::table::provider::{TableFilters, file_orders};
 use crate::table::selection::{Selection, SelectionParts};
 use crate::table::selection_builder::{certainties, column_indices, conjuncts};
-use crate::table::selection_filter::FilterSource;
+use crate::table::selection_filter::{FilterSource, read_sql};
 
 /// What stays as it is in the path of a URL.
 const KEPT: AsciiSet =
@@ -45,14 +45,7 @@ impl BatchTicket {
     /// See [`open`](Self::open).
     pub async fn open_selection(&self, ctx: &SessionContext) -> Result<Selection> {
         let mut state = ctx.state();
-        let options = state.config_mut().options_mut();
-        let mut odp = OdpOptions::of(options);
-        odp.finite_coordinates = self.settings.finite_coordinates;
-        odp.planar_geography = self.settings.planar_geography;
-        odp.on_invalid_geometry = self.settings.on_invalid_geometry;
-        options.extensions.insert(odp);
-        // Functions see the settings that were there when the query began.
-        state.mark_start_execution();
+        self.selection.settings.apply(&mut state)?;
 
         let snapshot = match self.open_file(&state).await {
             Ok(snapshot) => snapshot,
@@ -63,7 +56,7 @@ impl BatchTicket {
             },
         };
         let schema = snapshot.schema();
-        let (source, variables, expr, hash) = match &self.filter {
+        let (source, variables, expr, hash) = match &self.selection.filter {
             TicketFilter::All => (FilterSource::All, FilterVariables::default(), None, None),
             TicketFilter::Odp { text, variables, hash } => {
                 let variables = match variables {
@@ -74,24 +67,23 @@ impl BatchTicket {
                 (FilterSource::Odp(text.clone()), variables, Some(lowered.expr), Some(*hash))
             }
             TicketFilter::Sql { text, hash } => {
-                let expr = state.create_logical_expr(text, &DFSchema::try_from(Arc::clone(&schema))?)?;
+                let expr = read_sql(&state, text, &schema)?;
                 (FilterSource::Sql(text.clone()), FilterVariables::default(), Some(expr), Some(*hash))
             }
         };
-        let filter_columns =
-            expr.iter().flat_map(|expr| expr.column_refs()).map(|c| c.name.clone()).collect();
         let filter = match expr {
             Some(expr) => PlannedFilter::try_new(&state, &schema, expr)?,
             None => PlannedFilter::All,
         };
         if hash.is_some_and(|hash| hash != hash_of(&filter)) {
-            let reason = "this session plans the filter in another way than the one that made the ticket: their dialect, \
-                          time zone or functions differ";
+            let reason = "this session plans the filter in another way than the one that made the ticket: its \
+                          functions or optimizer rules differ";
             return Err(invalid(reason.into()).into());
         }
-        let columns = column_indices(&schema, &self.columns)?;
+        let columns = column_indices(&schema, &self.selection.columns)?;
         let filters = TableFilters::try_new(&state, &snapshot, &conjuncts(&filter))?;
         let certainty = certainties(&state, &snapshot, &filters, &[0])?;
+        let filter_columns = schema.fields().iter().map(|field| field.name().clone()).collect();
         let parts = SelectionParts {
             orders: file_orders(&snapshot).into(),
             snapshot: Arc::new(snapshot),
@@ -110,14 +102,14 @@ impl BatchTicket {
     /// The batch as a dataset of its own.
     async fn open_file(&self, state: &SessionState) -> Result<DatasetSnapshot, OdpError> {
         let path = utf8_percent_encode(self.version.location.as_ref(), &KEPT);
-        let location = format!("{}/{path}", self.store.trim_end_matches('/'));
+        let location = format!("{}/{path}", self.selection.store.trim_end_matches('/'));
         let request = Request {
             locations: vec![location],
             options: TableOptions { hive_partitions: false, ..TableOptions::default() },
             partitions: None,
             schema: Some(Arc::new(Schema::new_with_metadata(
-                self.fields.clone(),
-                self.metadata.clone().into_iter().collect(),
+                self.selection.fields.clone(),
+                self.selection.metadata.clone().into_iter().collect(),
             ))),
             range: Some(FileRange {
                 first_row: self.first_row,
@@ -130,27 +122,19 @@ impl BatchTicket {
             [file] if file.object_meta.location == self.version.location => self.check(&file.object_meta)?,
             _ => return Err(self.changed()),
         }
-        let [batch] = snapshot.batches() else {
+        if snapshot.num_batches() != 1 {
             let (first, rows) = (self.first_row, self.rows);
             return Err(invalid(format!("its file has no batch of {rows} rows from row {first} on")));
-        };
-        let groups = (batch.row_groups.start, batch.row_groups.end);
-        let fields = &snapshot.table_schema().file_schema().fields;
-        if groups != self.row_groups {
-            return Err(invalid(format!("its rows are in row groups {groups:?}, not {:?}", self.row_groups)));
-        }
-        if fields.as_ref() != self.fields.as_slice() {
-            return Err(invalid("this session reads the columns of the file in another way".into()));
         }
         Ok(snapshot)
     }
 
     async fn check_version(&self, state: &SessionState) -> Result<(), OdpError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| OdpError::Storage {
-            location: format!("{}/{}", self.store.trim_end_matches('/'), self.version.location),
+            location: format!("{}/{}", self.selection.store.trim_end_matches('/'), self.version.location),
             source,
         };
-        let url = ObjectStoreUrl::parse(&self.store).map_err(|error| failed(error.into()))?;
+        let url = ObjectStoreUrl::parse(&self.selection.store).map_err(|error| failed(error.into()))?;
         let store = state.runtime_env().object_store(&url).map_err(|error| failed(error.into()))?;
         match store.head(&self.version.location).await {
             Ok(now) => self.check(&now),
@@ -160,12 +144,7 @@ impl BatchTicket {
     }
 
     fn check(&self, now: &ObjectMeta) -> Result<(), OdpError> {
-        let planned = &self.version;
-        let is_same = match (&planned.e_tag, &now.e_tag) {
-            (Some(planned), Some(now)) => planned == now,
-            _ => planned.last_modified == now.last_modified,
-        };
-        if is_same && planned.size == now.size { Ok(()) } else { Err(self.changed()) }
+        if is_same_version(&self.version, now) { Ok(()) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> OdpError {

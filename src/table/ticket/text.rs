@@ -13,11 +13,14 @@ use crate::error::OdpError;
 /// What a ticket of this version starts with.
 const PREFIX: &str = "odp1.";
 
-/// Longest text that is looked at, in bytes: the outline of a country in full detail fits many times.
-const MAX_TEXT: usize = 16 << 20;
+/// Longest text that is looked at, in bytes: the digits of [`MAX_CONTENT`] fit.
+const MAX_TEXT: usize = 48 << 20;
 
-/// Longest content that is unpacked, in bytes.
-const MAX_CONTENT: u64 = 64 << 20;
+/// Longest content that is unpacked, in bytes: an area of a million vertices fits.
+const MAX_CONTENT: usize = 64 << 20;
+
+/// Most values in the content, about. Each takes many times the bytes that it is written in.
+const MAX_VALUES: usize = 1 << 20;
 
 pub(super) fn encode(content: &str) -> String {
     let mut packer = DeflateEncoder::new(Vec::new(), Compression::best());
@@ -43,14 +46,40 @@ pub(super) fn decode(text: &str) -> Result<String, OdpError> {
     if checksum(packed) != u32::from_le_bytes(*sum) {
         return Err(invalid("its checksum is wrong: it was cut off or changed on its way".into()));
     }
-    unpacked(packed, MAX_CONTENT)
+    let content = unpacked(packed, MAX_CONTENT)?;
+    check_content(&content, 0)?;
+    Ok(content)
 }
 
-fn unpacked(packed: &[u8], max: u64) -> Result<String, OdpError> {
+/// # Errors
+/// [`OdpError::InvalidTicket`] if there are too many values in the JSON `content`, or it is too long, with `room` left for
+/// more of it.
+pub(super) fn check_content(content: &str, room: usize) -> Result<(), OdpError> {
+    let (mut values, mut is_text, mut is_escaped) = (1, false, false);
+    for byte in content.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
+        }
+    }
+    if values + room > MAX_VALUES {
+        return Err(invalid(format!("its content has about {values} values, at most {MAX_VALUES} are read")));
+    }
+    if content.len() + room > MAX_CONTENT {
+        let bytes = content.len();
+        return Err(invalid(format!("its content has {bytes} bytes, at most {MAX_CONTENT} are read")));
+    }
+    Ok(())
+}
+
+fn unpacked(packed: &[u8], max: usize) -> Result<String, OdpError> {
     let mut content = Vec::new();
-    let mut unpacker = DeflateDecoder::new(packed).take(max + 1);
+    let mut unpacker = DeflateDecoder::new(packed).take(max as u64 + 1);
     unpacker.read_to_end(&mut content).map_err(|error| invalid(format!("it cannot be unpacked: {error}")))?;
-    if content.len() as u64 > max {
+    if content.len() > max {
         return Err(invalid(format!("its content is longer than {max} bytes")));
     }
     String::from_utf8(content).map_err(|_| invalid("its content is not UTF-8".into()))
@@ -70,14 +99,6 @@ fn checksum(bytes: &[u8]) -> u32 {
 pub(super) fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// `url` without user and password.
-pub(super) fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]
@@ -114,9 +135,17 @@ mod tests {
     }
 
     #[test]
-    fn users_and_passwords_are_left_out() {
-        assert_eq!(without_user("https://u:p@host:80/"), "https://host:80/");
-        assert_eq!(without_user("s3://bucket"), "s3://bucket");
-        assert_eq!(without_user("file:///"), "file:///");
+    fn a_small_text_does_not_become_millions_of_values() {
+        let numbers = |count: usize| format!("[{}0]", "0,".repeat(count));
+        assert!(decode(&encode(&numbers(MAX_VALUES - 2))).is_ok());
+        for content in [numbers(MAX_VALUES), "[".repeat(MAX_VALUES), "{\"a\":".repeat(MAX_VALUES)] {
+            let text = encode(&content);
+            assert!(text.len() < 20_000);
+            assert!(decode(&text).unwrap_err().to_string().contains("values, at most"));
+        }
+        // An area is one value, whatever is in it.
+        let area = format!("{{\"vars\":\"[\\\"POLYGON(({})\\\"]\"}}", "0,[{:".repeat(MAX_VALUES));
+        assert!(check_content(&area, 100).is_ok());
+        assert!(check_content(&area, MAX_VALUES).is_err());
     }
 }
