@@ -431,18 +431,20 @@ async fn no_more_batches_start_than_results_are_taken() -> Result<()> {
 async fn an_error_or_a_panic_is_the_last_result_and_names_the_batch() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let selection = twenty(dir.path(), 4).await?;
-    let finished = Arc::new(AtomicUsize::new(0));
+    let (finished, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(()));
     let fails = |kind: &'static str, finished: &Arc<AtomicUsize>| {
-        let finished = Arc::clone(finished);
+        let (finished, running) = (Arc::clone(finished), Arc::clone(&running));
         selection.map_batches(move |batch, _| {
-            let finished = Arc::clone(&finished);
+            let (finished, runs) = (Arc::clone(&finished), Arc::clone(&running));
             async move {
                 match (batch.position, kind) {
                     (5, "error") => return exec_err!("no such luck"),
                     (5, _) => panic!("no such {}", "luck"),
-                    (6.., _) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    // Until it is cancelled.
+                    (6.., _) => futures::future::pending().await,
                     _ => {}
                 }
+                drop(runs);
                 finished.fetch_add(1, Ordering::SeqCst);
                 Ok(batch.position)
             }
@@ -464,8 +466,13 @@ async fn an_error_or_a_panic_is_the_last_result_and_names_the_batch() -> Result<
     assert_eq!(sync.len(), 2);
     let message = sync[1].as_ref().err().ok_or("no error")?.to_string();
     assert!(message.contains("panicked") && message.contains("sync"), "{message}");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(finished.load(Ordering::SeqCst), 10, "batches after the fault ran on");
+    assert_eq!(finished.load(Ordering::SeqCst), 10);
+    let is_cancelled = async {
+        while Arc::strong_count(&running) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_cancelled).await?;
     Ok(())
 }
 
