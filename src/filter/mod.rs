@@ -49,6 +49,9 @@ pub use language::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterV
 
 use language::{FilterError, bind, cut, parse};
 
+/// Warnings of one filter, at most; one more says how many others there are.
+const MAX_WARNINGS: usize = 8;
+
 /// A filter in DataFusion's terms.
 #[derive(Debug, Clone)]
 pub(crate) struct OdpFilter {
@@ -83,6 +86,11 @@ pub(crate) fn lower_filter(
                 cut(&ast.to_string(), 400)
             ),
         );
+    }
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.len() - MAX_WARNINGS;
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(format!("and {more} more of the kind"));
     }
     for warning in &warnings {
         warn!("filter {:?}: {warning}", cut(text, 120));

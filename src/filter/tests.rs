@@ -5,12 +5,12 @@ use std::fs;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
-    Float32Array, Float64Array, Int8Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
-    StringViewArray, StructArray, Time64MicrosecondArray, TimestampNanosecondArray, TimestampSecondArray,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array,
+    Decimal256Array, DictionaryArray, Float32Array, Float64Array, Int8Array, Int64Array, LargeStringArray,
+    RecordBatch, StringArray, StringViewArray, StructArray, Time64MicrosecondArray, TimestampNanosecondArray,
+    TimestampSecondArray, UInt64Array,
 };
-use datafusion::arrow::datatypes::{DataType, Field, Fields, Int8Type, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Int8Type, Int64Type, Schema, i256};
 use datafusion::common::ToDFSchema;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::prelude::{SessionContext, col};
@@ -220,6 +220,74 @@ async fn floating_point_is_compared_as_in_ieee_754() {
     .await;
 }
 
+/// Each of a number, NaN and NULL beside each: NULL beside anything is NULL, NaN is unequal and unordered.
+#[tokio::test]
+async fn nan_beside_null_is_null() {
+    let nan = [f64::NAN, -f64::NAN];
+    for nan in nan {
+        let values = [Some(1.0), Some(nan), None];
+        let column = |pick: fn(usize) -> usize| -> ArrayRef {
+            Arc::new((0..9).map(|i| values[pick(i)]).collect::<Float64Array>())
+        };
+        let batch = rows(vec![("a", column(|i| i / 3)), ("b", column(|i| i % 3))]);
+        check(
+            &batch,
+            &[
+                ("a == b", &[0]),
+                ("not (a == b)", &[1, 3, 4]),
+                ("a != b", &[1, 3, 4]),
+                ("not (a != b)", &[0]),
+                ("a < b", &[]),
+                ("not (a < b)", &[0, 1, 3, 4]),
+                ("a <= b", &[0]),
+                ("not (a <= b)", &[1, 3, 4]),
+                ("a > b", &[]),
+                ("not (a > b)", &[0, 1, 3, 4]),
+                ("a >= b", &[0]),
+                ("not (a >= b)", &[1, 3, 4]),
+                ("(a > b) is null", &[2, 5, 6, 7, 8]),
+                ("(a != b) is null", &[2, 5, 6, 7, 8]),
+            ],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn numbers_at_the_ends_are_themselves() {
+    let batch = rows(vec![
+        ("n", Arc::new(Int64Array::from(vec![0, 1, -1]))),
+        ("zero", Arc::new(Float64Array::from(vec![-0.0, 0.0, 2.0]))),
+        ("d64", Arc::new(Date64Array::from(vec![4_102_444_800_000, 500, 0]))),
+        ("ts", Arc::new(TimestampNanosecondArray::from(vec![0, 0, 0]))),
+        (
+            "big",
+            Arc::new(
+                Decimal256Array::from(vec![i256::from_i128(i128::MAX); 3])
+                    .with_precision_and_scale(76, 30)
+                    .unwrap(),
+            ),
+        ),
+    ]);
+    check(
+        &batch,
+        &[
+            ("n == 0e99999999999", &[0]),
+            ("n >= -1e-99999999999", &[0, 1]),
+            ("n > 1e-99999999999", &[1]),
+            ("(n % zero) is null", &[0, 1]),
+            ("9007199254740993 > 9007199254740992.5 and n == 0", &[0]),
+            ("9007199254740992.5 > 9007199254740993 and n == 0", &[]),
+            ("d64 > ts", &[0, 1]),
+            ("big > 5", &[0, 1, 2]),
+        ],
+    )
+    .await;
+    assert!(refusal(&batch, "big > 10000000000").contains("too large"), "{}", refusal(&batch, "big > 1e10"));
+    let whole = FilterVariables::from_json(r#"{"v": 18446744073709551617}"#);
+    assert!(whole.is_err(), "the nearest double is another number");
+}
+
 #[tokio::test]
 async fn decimals_are_compared_exactly() {
     let prices = Decimal128Array::from(vec![Some(10), Some(1050), None, Some(-99999)]);
@@ -416,6 +484,38 @@ fn what_may_not_be_meant_is_a_warning() {
     );
     assert!(warnings("a == null")[0].contains("`a == null` matches no row"));
     assert!(warnings("g ~ 'POINT (1 1)'")[0].contains("true for every row"));
+    let many = warnings(&join((0..1000).map(|_| "a == null".to_owned()), " or "));
+    assert!(many.len() < 20 && many.last().unwrap().contains("992 more"), "{many:?}");
+}
+
+#[test]
+fn long_conjunctions_inside_are_refused() {
+    let batch = wide(true);
+    let chain = |operator| join((0..300).map(|i| format!("c{} > c{} + {i}", i % 40, (i + 1) % 40)), operator);
+    let (all, any) = (chain(" and "), chain(" or "));
+    for text in [
+        format!("({all}) == true"),
+        format!("({all}) or false"),
+        format!("({any}) == false"),
+        format!("c1 > 2 or not ({any})"),
+        format!("({all} and c1 > 5) or ({all} and c2 > 5)"),
+        format!("({all}) is null"),
+    ] {
+        assert!(refusal(&batch, &text).contains("more than 256 conditions"), "{}", &text[text.len() - 40..]);
+    }
+    for text in [any.clone(), all.clone(), format!("({any}) and c1 > 2"), format!("not ({any})")] {
+        let lowered = lower_filter(&text, &FilterVariables::default(), &batch.schema());
+        assert!(lowered.is_ok(), "{}", &text[text.len() - 40..]);
+    }
+}
+
+/// Keywords need no blanks: what follows an operand is looked at once, however long it is.
+#[test]
+fn a_filter_without_blanks_is_read_in_one_go() {
+    let text = format!("{}1 == {}", "1or".repeat(99_000), "x".repeat(700_000));
+    let start = std::time::Instant::now();
+    assert!(print_filter(&text).is_ok());
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Numbers as they are written: their first 38 digits, and the nearest double.
 
+use std::cmp::Ordering;
+
 /// The value of a number literal or of a variable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Number {
@@ -70,8 +72,9 @@ impl Number {
     pub(crate) fn in_units(&self, scale: i32) -> InUnits {
         match self.exact {
             Some(decimal) => decimal.in_units(scale),
+            // Its exponent is beyond 32 bits.
+            None if self.double == 0.0 => InUnits::Above(if self.double.is_sign_negative() { -1 } else { 0 }),
             None if self.double < 0.0 => InUnits::TooSmall,
-            None if self.double < 1.0 => InUnits::Above(0),
             None => InUnits::TooLarge,
         }
     }
@@ -82,6 +85,17 @@ impl Number {
             InUnits::Exactly(integer) => Some(integer),
             _ => None,
         }
+    }
+
+    /// Exact, where 38 digits can tell.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        if let (Some(a), Some(b)) = (self.exact, other.exact) {
+            let scale = a.exponent.min(b.exponent).min(0).saturating_neg();
+            if let (InUnits::Exactly(a), InUnits::Exactly(b)) = (a.in_units(scale), b.in_units(scale)) {
+                return a.cmp(&b);
+            }
+        }
+        self.double.partial_cmp(&other.double).unwrap_or(Ordering::Equal)
     }
 
     /// Whether it was written, or given, without a fraction.
@@ -105,9 +119,13 @@ impl Decimal {
     /// `None` where the exponent is beyond 32 bits.
     fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = match text.find(['e', 'E']) {
-            Some(at) => (&text[..at], text[at + 1..].parse::<i32>().ok()?),
-            None => (text, 0),
+            Some(at) => (&text[..at], &text[at + 1..]),
+            None => (text, "0"),
         };
+        if !mantissa.bytes().any(|digit| (b'1'..=b'9').contains(&digit)) {
+            return Some(Self::new(0, 0, false));
+        }
+        let exponent = exponent.parse::<i32>().ok()?;
         let is_negative = mantissa.starts_with('-');
         let mantissa = mantissa.trim_start_matches(['+', '-']);
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -380,13 +380,16 @@ fn variables_are_read_in_the_forms_of_the_service() {
         read("null").unwrap().is_empty() && read("{}").unwrap().is_empty() && read("[]").unwrap().is_empty()
     );
     // The nearest double, as wherever else numbers are read, and the same again from another process.
-    for text in ["6e49", "57.123456789012345", "0.1", "1e-320", "444444.4", "123456789012345678901234567890"]
+    for text in
+        ["6e49", "57.123456789012345", "0.1", "1e-320", "444444.4", "123456789012345678901234567890e0"]
     {
         let value: f64 = text.parse().unwrap();
         let variables = read(&format!("[{text}]")).unwrap();
         assert_eq!(variables.positional, [value.into()], "{text}");
         assert_eq!(read(&variables.to_json()).unwrap(), variables);
     }
+    // A whole number that none of its kind can hold is not another one.
+    assert!(read("[123456789012345678901234567890]").is_err());
     let escaped =
         read(r#" { "a\u00e9" : "\"\ud83d\udc1f", "b":{"value":"x","type":"string"}, "c": -0.5e+1 } "#)
             .unwrap();

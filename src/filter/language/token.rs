@@ -205,7 +205,9 @@ impl<'a> Lexer<'a> {
         self.skip_blanks();
         let rest = self.rest();
         // Only as a whole word: the reference reads `intersectsea` as `intersect sea`.
-        if name_length(rest) == "intersects".len() && rest.starts_with("intersects") {
+        let is_inside_name =
+            |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        if rest.strip_prefix("intersects").is_some_and(|rest| !is_inside_name(rest.as_bytes().first())) {
             let (_, span) = self.take("intersects".len());
             return Ok((FollowToken::Binary(BinaryOperator::Intersects), span));
         }

@@ -142,7 +142,9 @@ impl FilterValue {
             Json::Boolean(value) => Ok(Self::Boolean(*value)),
             Json::Text(text) => Ok(Self::Text(text.clone())),
             Json::Number(number) => {
-                let double = || number.parse().ok().map(Self::Float);
+                let is_whole = number.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+                // The nearest double would be another whole number.
+                let double = || number.parse().ok().filter(|_| !is_whole).map(Self::Float);
                 Self::integer(number).or_else(double).ok_or_else(|| format!("found {}", found()))
             }
             Json::Array(_) => Err(format!("expected a single value, found {}", found())),

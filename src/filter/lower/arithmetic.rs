@@ -47,6 +47,10 @@ impl Lowering<'_> {
             _ => {
                 let zero = ScalarValue::new_zero(&right_type);
                 let zero = zero.map_err(|error| self.error(id, error.message().into_owned()))?;
+                if right_type.is_floating() {
+                    // Adding 0.0 makes 0.0 of -0.0.
+                    right = right + lit(zero.clone());
+                }
                 right = nullif().call(vec![right, lit(zero)]);
                 Operator::Modulo
             }

@@ -17,9 +17,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, cast, lit};
 use datafusion::scalar::ScalarValue;
 
 use crate::filter::language::ast::{BinaryOperator, NodeId};
-use crate::filter::language::{
-    Constant, FilterError, FilterTime, FilterTimestamp, InUnits, Number, steps_in_units,
-};
+use crate::filter::language::{Constant, FilterError, FilterTime, FilterTimestamp, InUnits, steps_in_units};
 use crate::filter::lower::logic::membership;
 use crate::filter::lower::{Lowering, Operand, Value, describe};
 
@@ -124,7 +122,13 @@ impl Lowering<'_> {
                     | DataType::Decimal256(_, scale) => scale,
                     _ => 0,
                 };
-                return Ok(against_units(value.expr, operator, number.in_units(scale.into()), &data_type));
+                let units = number.in_units(scale.into());
+                let is_counted = matches!(units, InUnits::Exactly(_) | InUnits::Above(_));
+                if matches!(data_type, DataType::Decimal256(..)) && !is_counted {
+                    let beyond = "is too large, or has too many digits, to be compared with";
+                    return Err(at(format!("{} {beyond} {}", number.double, value_described())));
+                }
+                return Ok(against_units(value.expr, operator, units, &data_type));
             }
             (Family::Instant, constant) => {
                 let nanoseconds = match constant {
@@ -347,10 +351,16 @@ fn between_doubles(a: Expr, operator: Operator, b: Expr) -> Expr {
     // Adding 0.0 makes 0.0 of -0.0.
     let (a, b) = (a + lit(0.0), b + lit(0.0));
     let plain = binary(a.clone(), operator, b.clone());
+    // Beside a NULL the answer is NULL, NaN or not.
+    let no_nan =
+        |value: &Expr, operator, beside: &Expr| no_nan(value.clone(), operator).or(beside.clone().is_null());
     match operator {
-        Operator::Eq => plain.and(no_nan(a.clone(), Operator::Lt)).and(no_nan(a, Operator::Gt)),
-        Operator::NotEq => plain.or(a.clone().lt(lit(f64::NEG_INFINITY))).or(a.gt(lit(f64::INFINITY))),
-        _ => plain.and(no_nan(a, operator)).and(no_nan(b, flipped(operator))),
+        Operator::Eq => plain.and(no_nan(&a, Operator::Lt, &b)).and(no_nan(&a, Operator::Gt, &b)),
+        Operator::NotEq => {
+            let is_nan = a.clone().lt(lit(f64::NEG_INFINITY)).or(a.gt(lit(f64::INFINITY)));
+            plain.or(is_nan.and(b.is_not_null()))
+        }
+        _ => plain.and(no_nan(&a, operator, &b)).and(no_nan(&b, flipped(operator), &a)),
     }
 }
 
@@ -365,8 +375,10 @@ fn as_utc(expr: Expr, data_type: &DataType, other: &DataType) -> Expr {
     match (data_type, other) {
         (DataType::Timestamp(unit, None), DataType::Timestamp(_, Some(_))) => cast(expr, utc(*unit)),
         (DataType::Date32 | DataType::Date64, DataType::Timestamp(unit, zone)) => {
-            let plain = cast(expr, DataType::Timestamp(*unit, None));
-            if zone.is_some() { cast(plain, utc(*unit)) } else { plain }
+            // What it counts: a cast of it to another unit is not checked.
+            let unit = if *data_type == DataType::Date64 { TimeUnit::Millisecond } else { *unit };
+            let plain = cast(expr, DataType::Timestamp(unit, None));
+            if zone.is_some() { cast(plain, utc(unit)) } else { plain }
         }
         _ => expr,
     }
@@ -380,7 +392,7 @@ fn compare_constants(a: &Constant, b: &Constant) -> Result<Ordering, String> {
     };
     Ok(match (a, b) {
         (Constant::Boolean(a), Constant::Boolean(b)) => a.cmp(b),
-        (Constant::Number(a), Constant::Number(b)) => compare_numbers(a, b),
+        (Constant::Number(a), Constant::Number(b)) => a.compare(b),
         (Constant::Text(a), Constant::Text(b)) => a.cmp(b),
         (Constant::Time(a), Constant::Time(b)) => a.nanoseconds().cmp(&b.nanoseconds()),
         (Constant::Time(a), Constant::Text(b)) => a.nanoseconds().cmp(&FilterTime::read(b)?.nanoseconds()),
@@ -392,11 +404,4 @@ fn compare_constants(a: &Constant, b: &Constant) -> Result<Ordering, String> {
             _ => return Err(mismatch(&describe(a), &describe(b))),
         },
     })
-}
-
-fn compare_numbers(a: &Number, b: &Number) -> Ordering {
-    match (a.as_integer(), b.as_integer()) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        _ => a.double.partial_cmp(&b.double).unwrap_or(Ordering::Equal),
-    }
 }

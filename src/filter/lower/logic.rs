@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use datafusion::scalar::ScalarValue;
@@ -58,9 +59,14 @@ impl Chain {
 /// The whole filter, as DataFusion can take it apart: it splits a filter at `and`, after it has turned `not (a or b)`
 /// into `not a and not b`, and puts the parts together as a chain, which it evaluates and drops by recursion. Where
 /// there are more than [`MAX_CONJUNCTS`] of them, they go into as many groups that it does not split.
-pub(super) fn limit_conjuncts(expr: Expr) -> Expr {
-    if conjuncts(&expr) <= MAX_CONJUNCTS {
-        return expr;
+///
+/// # Errors
+/// The same inside the filter, as in `(a and b and …) == true`: DataFusion may simplify it until it is outermost, and a
+/// group there would make false of NULL.
+pub(super) fn limit_conjuncts(expr: Expr) -> Result<Expr, FilterError> {
+    check_inner_chains(&expr)?;
+    if conjuncts(&expr, false) <= MAX_CONJUNCTS {
+        return Ok(expr);
     }
     let mut parts = vec![];
     let mut open = vec![expr];
@@ -76,7 +82,7 @@ pub(super) fn limit_conjuncts(expr: Expr) -> Expr {
     loop {
         let group: Vec<Expr> = rest.by_ref().take(size).collect();
         if group.is_empty() {
-            return balanced(Operator::And, groups);
+            return Ok(balanced(Operator::And, groups));
         }
         // NULL and false are the same to the whole filter, and here it does not matter which it is.
         let group = Box::new(balanced(Operator::And, group));
@@ -85,10 +91,66 @@ pub(super) fn limit_conjuncts(expr: Expr) -> Expr {
     }
 }
 
-/// How many parts a filter falls into at its outermost `and`.
-fn conjuncts(expr: &Expr) -> usize {
+/// What may become of an inner expression: it stays as it is, it is negated, or either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Plain,
+    Negated,
+    Either,
+}
+
+/// Whether each `and` inside the filter, and each `or` that is negated, has few enough parts.
+fn check_inner_chains(filter: &Expr) -> Result<(), FilterError> {
+    let mut open = vec![(filter, Sign::Plain, true)];
+    while let Some((expr, sign, is_outermost)) = open.pop() {
+        let is_long = |negated: bool| conjuncts(expr, negated) > MAX_CONJUNCTS;
+        if !is_outermost
+            && ((sign != Sign::Negated && is_long(false)) || (sign != Sign::Plain && is_long(true)))
+        {
+            return Err(FilterError::without_place(format!(
+                "more than {MAX_CONJUNCTS} conditions are joined by `and`, or by a negated `or`, inside the filter: only \
+                 at its outermost `and` there may be more"
+            )));
+        }
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { op: chain @ (Operator::And | Operator::Or), .. }) => {
+                // The parts of the outermost `and` are outermost themselves: `not (a or b)` among them is two of them.
+                let is_outermost = is_outermost
+                    && matches!((chain, sign), (Operator::And, Sign::Plain) | (Operator::Or, Sign::Negated));
+                let mut parts = vec![expr];
+                while let Some(part) = parts.pop() {
+                    match part {
+                        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op == chain => {
+                            parts.extend([right.as_ref(), left.as_ref()]);
+                        }
+                        part => open.push((part, sign, is_outermost)),
+                    }
+                }
+            }
+            Expr::Not(inner) => {
+                let sign = match sign {
+                    Sign::Plain => Sign::Negated,
+                    Sign::Negated => Sign::Plain,
+                    Sign::Either => Sign::Either,
+                };
+                open.push((inner, sign, is_outermost));
+            }
+            other => {
+                let visited = other.apply_children(|child| {
+                    open.push((child, Sign::Either, false));
+                    Ok(TreeNodeRecursion::Continue)
+                });
+                visited.map_err(|error| FilterError::without_place(error.to_string()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many parts a filter, or its negation, falls into at its outermost `and`.
+fn conjuncts(expr: &Expr, is_negated: bool) -> usize {
     let mut count = 0;
-    let mut open = vec![(expr, false)];
+    let mut open = vec![(expr, is_negated)];
     while let Some((expr, is_negated)) = open.pop() {
         match expr {
             Expr::Not(inner) => open.push((inner, !is_negated)),

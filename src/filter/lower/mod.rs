@@ -83,7 +83,7 @@ pub(super) fn lower(
     }
     let expr = lowering.boolean(bound.ast().root(), "a filter")?;
     let Lowering { columns, warnings, .. } = lowering;
-    Ok(OdpFilter { expr: logic::limit_conjuncts(expr), columns, warnings })
+    Ok(OdpFilter { expr: logic::limit_conjuncts(expr)?, columns, warnings })
 }
 
 impl Lowering<'_> {
