@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate, and the modules it may import besides itself.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("error", &[]),
     ("options", &["error"]),
     ("geo", &["error", "options"]),
@@ -14,8 +14,9 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("filter", &["error", "options", "geo", "dataset"]),
     ("discover", &["error", "options", "geo", "dataset"]),
     ("scan", &["error", "options", "geo", "dataset", "discover"]),
-    ("table", &["error", "options", "geo", "dataset", "filter", "discover", "scan"]),
-    ("register", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "table"]),
+    ("sink", &["error", "options", "geo", "dataset", "discover"]),
+    ("table", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink"]),
+    ("register", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink", "table"]),
 ];
 
 /// Crates that come through `datafusion::`, so that there is one version of each. `parquet` is not among them:

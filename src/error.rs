@@ -105,6 +105,22 @@ pub enum OdpError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another writer committed first, and both cannot hold.
+    #[error("conflict in {location}: {reason}; nothing was written, try again")]
+    Conflict {
+        /// The dataset's location, without credentials.
+        location: String,
+        /// What the other writer did.
+        reason: String,
+    },
+    /// There is something where a write is to create a dataset or file.
+    #[error("cannot write {location}: {reason}")]
+    Exists {
+        /// The location, without credentials.
+        location: String,
+        /// What is there, and how to write all the same.
+        reason: String,
+    },
     /// DataFusion failed on our behalf.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),

@@ -75,6 +75,7 @@ mod geo;
 mod options;
 mod register;
 mod scan;
+mod sink;
 mod table;
 
 pub use dataset::{BatchId, BatchMetadata, DatasetFile, DatasetSnapshot, RowGroup};
@@ -83,6 +84,7 @@ pub use error::OdpError;
 pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables, print_filter};
 pub use options::{BatchUnit, MetadataFiles, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
+pub use sink::WriteMode;
 pub use table::{
     BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,
     Selection, SelectionBuilder, SelectionFilter,

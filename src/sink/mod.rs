@@ -1,0 +1,7 @@
+//! Writes rows as a dataset: in order, in parallel, all of them or none.
+
+mod target;
+mod write_mode;
+
+pub(crate) use target::Target;
+pub use write_mode::WriteMode;
