@@ -74,7 +74,7 @@ async fn run() -> Result<()> {
     let ctx = SessionContext::new();
     datafusion_odp::register(&ctx)?;
     let table = OdpTableProvider::open(&ctx, flags.data.to_string_lossy()).await?;
-    let snapshot = Arc::clone(table.snapshot());
+    let snapshot = table.snapshot();
     println!(
         "{}: {} rows in {} batches of {} files, opened in {} ms",
         flags.data.display(),

@@ -84,10 +84,10 @@ pub use error::OdpError;
 pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables, print_filter};
 pub use options::{BatchUnit, MetadataFiles, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
-pub use sink::WriteMode;
+pub use sink::{WriteMode, WriteMetadataFiles, WriteOptions, WriteReport, WrittenColumn, WrittenFile};
 pub use table::{
     BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,
-    Selection, SelectionBuilder, SelectionFilter,
+    Selection, SelectionBuilder, SelectionFilter, WriteOdp,
 };
 
 /// The Rust programs of the README, run as tests.

@@ -1,6 +1,6 @@
 //! Every setting: what it is called, what it means, its unit and its default.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
@@ -151,6 +151,8 @@ pub struct TableOptions {
     pub hive_partitions: bool,
     /// What to read instead of the footers that it speaks of; `metadata_files`.
     pub metadata_files: MetadataFiles,
+    /// How `INSERT INTO` writes: options of writing by name; `write.…`. Checked when rows are inserted.
+    pub write: BTreeMap<String, String>,
 }
 
 impl Default for TableOptions {
@@ -160,11 +162,12 @@ impl Default for TableOptions {
             file_extensions: [".parquet", ".parq", ".pq", ".geoparquet"].map(String::from).to_vec(),
             hive_partitions: true,
             metadata_files: MetadataFiles::default(),
+            write: BTreeMap::new(),
         }
     }
 }
 
-const TABLE_OPTIONS: &str = "one of batch_rows, batch, file_extension, hive_partitions, metadata_files";
+const TABLE_OPTIONS: &str = "one of batch_rows, batch, file_extension, hive_partitions, metadata_files, or write.… for how rows are inserted";
 
 impl TableOptions {
     /// Reads the `OPTIONS` of a `CREATE EXTERNAL TABLE`.
@@ -210,7 +213,12 @@ impl TableOptions {
                     "all" => options.metadata_files = MetadataFiles::All,
                     _ => return Err(invalid("none, snapshot or all")),
                 },
-                _ => return Err(invalid(TABLE_OPTIONS)),
+                _ => match bare.strip_prefix("write.") {
+                    Some(name) => {
+                        options.write.insert(name.to_owned(), value.to_owned());
+                    }
+                    None => return Err(invalid(TABLE_OPTIONS)),
+                },
             }
         }
         options.batch_unit = match (rows, unit) {

@@ -11,13 +11,14 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
+use crate::sink::LastWrite;
 use crate::table::{
     AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory, OpenTicketFunction, SelectFunction,
-    TicketsFunction,
+    TicketsFunction, OdpFormatFactory, WriteReportFunction,
 };
 
-/// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets`, `odp_ticket` and `odp_analyze`, the optimizer rules for ordered output and for
+/// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, `COPY … STORED AS ODP`, the spatial functions, the table functions
+/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets`, `odp_ticket`, `odp_analyze` and `odp_write_report`, the optimizer rules for ordered output and for
 /// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
@@ -40,6 +41,10 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     if state.config().options().extensions.get::<OdpOptions>().is_none() {
         state.config_mut().options_mut().extensions.insert(OdpOptions::default());
     }
+    if state.config().get_extension::<LastWrite>().is_none() {
+        state.config_mut().set_extension(Arc::new(LastWrite::default()));
+    }
+    state.register_file_format(Arc::new(OdpFormatFactory::default()), true)?;
     state.table_factories_mut().insert("ODP".to_owned(), Arc::new(OdpTableFactory));
     let is_placed = state.physical_optimizers().iter().any(|rule| rule.name() == OrderedConcatRule.name());
     if !is_placed {
@@ -62,5 +67,6 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     ctx.register_udtf("odp_select", Arc::new(SelectFunction));
     ctx.register_udtf("odp_tickets", Arc::new(TicketsFunction));
     ctx.register_udtf("odp_ticket", Arc::new(OpenTicketFunction));
+    ctx.register_udtf("odp_write_report", Arc::new(WriteReportFunction));
     Ok(())
 }

@@ -54,11 +54,16 @@ impl PhysicalOptimizerRule for OrderedConcatRule {
             true => plan.transform_up(replace_merge)?.data,
             false => plan,
         };
-        match options.source_order {
+        // What is written keeps its order in any case.
+        match options.source_order || writes(&plan) {
             true => Ok(in_source_order(&plan)?.unwrap_or(plan)),
             false => Ok(plan),
         }
     }
+}
+
+fn writes(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<DataSinkExec>() || plan.children().into_iter().any(writes)
 }
 
 /// A scan that the optimizer did not regroup keeps each partition's batches to itself: a limit may have told it that
@@ -98,6 +103,13 @@ fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execu
     }
     if scan_of(plan).is_some() {
         return concatenated(plan, None);
+    }
+    // Nobody asked for the order that the files of each batch declare: the batches stay in theirs.
+    if let Some(sink) = plan.downcast_ref::<DataSinkExec>().filter(|sink| sink.sort_order().is_none())
+        && let Some(merge) = sink.input().downcast_ref::<SortPreservingMergeExec>()
+    {
+        let Some(child) = concatenated(merge.input(), merge.fetch())? else { return Ok(None) };
+        return Ok(Some(with_child(plan, child)?));
     }
     let passes_on = plan.is::<GlobalLimitExec>()
         || plan.is::<LocalLimitExec>()

@@ -1,7 +1,41 @@
 //! Writes rows as a dataset: in order, in parallel, all of them or none.
+//!
+//! ```text
+//! the rows of a plan, in order
+//!        │
+//! distributor   cuts them into row groups, by partition: decides which rows go where   ──  partitioning, row_groups
+//!        │
+//! encoder       Parquet columns in memory, several row groups and columns at a time    ──  geometry
+//!        │
+//! assembler     appends row groups to files in order; files are cut and closed         ──  file_writer
+//!        │
+//! commit        forces to disk, verifies, publishes, makes one record
+//! ```
 
+mod assembler;
+mod cluster;
+mod commit;
+mod data_sink;
+mod distributor;
+mod encoder;
+mod file_writer;
+mod geometry;
+mod metadata_files;
+mod metrics;
+mod parquet_options;
+mod partitioning;
+mod report;
+mod row_bytes;
+mod row_groups;
 mod target;
 mod write_mode;
+mod write_options;
 
+pub(crate) use cluster::clustered;
+pub(crate) use data_sink::{AfterCommit, OdpSink, WriteRequest};
+pub(crate) use parquet_options::ParquetWriting;
+pub(crate) use report::LastWrite;
+pub use report::{WriteReport, WrittenColumn, WrittenFile};
 pub(crate) use target::Target;
 pub use write_mode::WriteMode;
+pub use write_options::{WriteMetadataFiles, WriteOptions};

@@ -1,5 +1,6 @@
 //! What users hold: the table provider, its factory for SQL, selections, tickets, table functions.
 
+mod current_snapshot;
 mod factory;
 mod functions;
 mod map_batches;
@@ -12,10 +13,12 @@ mod selection_builder;
 mod selection_filter;
 mod ticket;
 mod time_column;
+mod write;
 
 pub(crate) use factory::OdpTableFactory;
 pub(crate) use functions::{
     AnalyzeFunction, BatchesFunction, FilesFunction, OpenTicketFunction, SelectFunction, TicketsFunction,
+    WriteReportFunction,
 };
 pub use provider::{OdpTableBuilder, OdpTableProvider};
 pub use selected_batch::{KeptReason, RowBounds, SelectedBatch};
@@ -23,3 +26,5 @@ pub use selection::{BatchStream, Selection};
 pub use selection_builder::SelectionBuilder;
 pub use selection_filter::SelectionFilter;
 pub use ticket::BatchTicket;
+pub(crate) use write::OdpFormatFactory;
+pub use write::WriteOdp;

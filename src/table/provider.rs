@@ -7,23 +7,28 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Constraints, DFSchema, Result, plan_err};
+use datafusion::common::{Constraints, DFSchema, Result, SchemaExt, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::create_ordering;
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, SortExpr, TableProviderFilterPushDown, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
+use super::current_snapshot::CurrentSnapshot;
 use super::selection_builder::SelectionBuilder;
 use super::selection_filter::SelectionFilter;
+use super::write::{Columns, Destination, Refresh, names_a_file, plan_write, session_state};
 use crate::dataset::DatasetSnapshot;
 use crate::discover::{DeclaredPartition, Request, WrittenSnapshot, open_snapshot, write_snapshots};
 use crate::error::OdpError;
 use crate::options::{BatchUnit, OdpOptions, TableOptions};
 use crate::scan::{BatchPruner, KeptBatches, ScanRequest, is_partition_predicate, plan_scan};
+use crate::sink::{AfterCommit, LastWrite, WriteMode, WriteOptions};
 
 /// A dataset of Parquet files as a table of ordered batches.
 ///
@@ -50,7 +55,7 @@ use crate::scan::{BatchPruner, KeptBatches, ScanRequest, is_partition_predicate,
 /// # }
 /// ```
 pub struct OdpTableProvider {
-    snapshot: Arc<DatasetSnapshot>,
+    snapshot: CurrentSnapshot,
     /// What was opened.
     request: Request,
     /// Orders that the user declared.
@@ -62,8 +67,8 @@ pub struct OdpTableProvider {
 impl Debug for OdpTableProvider {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("OdpTableProvider")
-            .field("location", &self.snapshot.location())
-            .field("batches", &self.snapshot.num_batches())
+            .field("location", &self.snapshot().location())
+            .field("batches", &self.snapshot().num_batches())
             .finish_non_exhaustive()
     }
 }
@@ -145,7 +150,7 @@ impl OdpTableBuilder {
     pub(crate) async fn open_in(self, state: &dyn Session) -> Result<OdpTableProvider, OdpError> {
         let snapshot = Arc::new(open_snapshot(state, self.request.clone()).await?);
         Ok(OdpTableProvider {
-            snapshot,
+            snapshot: CurrentSnapshot::new(snapshot),
             request: self.request,
             declared_order: self.declared_order,
             constraints: self.constraints,
@@ -179,10 +184,11 @@ impl OdpTableProvider {
         }
     }
 
-    /// The batches and files of the dataset, as they were when it was opened.
+    /// The batches and files of the dataset, as they were when it was opened, or when rows were last inserted through
+    /// this table.
     #[must_use]
-    pub fn snapshot(&self) -> &Arc<DatasetSnapshot> {
-        &self.snapshot
+    pub fn snapshot(&self) -> Arc<DatasetSnapshot> {
+        self.snapshot.get()
     }
 
     /// Writes a snapshot file, `_odp_snapshot`, into the dataset's directory (each of them, if there are several): what
@@ -195,7 +201,7 @@ impl OdpTableProvider {
     /// As [`OdpTableBuilder::open`]; [`OdpError::Write`] if the store refuses, [`OdpError::Unsupported`] if the
     /// location is a single file or a pattern.
     pub async fn write_snapshot(&self, ctx: &SessionContext) -> Result<Vec<WrittenSnapshot>, OdpError> {
-        write_snapshots(&ctx.state(), &self.request, &self.snapshot).await
+        write_snapshots(&ctx.state(), &self.request, &self.snapshot()).await
     }
 
     /// The rows of the batch at `batch_index`, all columns, in order; reads nothing else.
@@ -204,14 +210,15 @@ impl OdpTableProvider {
     /// A planning error past the last batch; the stream gives [`OdpError::Changed`] if the file is not the one
     /// that was opened.
     pub fn batch(&self, ctx: &SessionContext, batch_index: usize) -> Result<SendableRecordBatchStream> {
-        let batches = self.snapshot.num_batches();
+        let snapshot = self.snapshot();
+        let batches = snapshot.num_batches();
         if batch_index >= batches {
             return plan_err!("batch {batch_index} does not exist: the dataset has {batches} batches");
         }
         let state = ctx.state();
         let kept = KeptBatches::at(vec![batch_index]);
         let request = ScanRequest { kept, projection: None, limit: None, ordering: vec![] };
-        plan_scan(&state, &self.snapshot, request)?.execute(0, ctx.task_ctx())
+        plan_scan(&state, &snapshot, request)?.execute(0, ctx.task_ctx())
     }
 
     /// Starts a selection: the rows that match `filter`, known as batches before any of them is read.
@@ -242,7 +249,9 @@ impl OdpTableProvider {
     /// # }
     /// ```
     pub fn select(&self, filter: impl Into<SelectionFilter>) -> SelectionBuilder {
-        SelectionBuilder::new(Arc::clone(&self.snapshot), self.orders(), filter.into())
+        let snapshot = self.snapshot();
+        let orders = self.orders(&snapshot);
+        SelectionBuilder::new(snapshot, orders, filter.into())
     }
 
     /// Starts a selection of all rows; see [`select`](Self::select).
@@ -251,10 +260,10 @@ impl OdpTableProvider {
     }
 
     /// The orders that each batch is in: what the user declared, else what the files declare.
-    fn orders(&self) -> Vec<Vec<SortExpr>> {
+    fn orders(&self, snapshot: &DatasetSnapshot) -> Vec<Vec<SortExpr>> {
         match self.declared_order.is_empty() {
             false => self.declared_order.clone(),
-            true => file_orders(&self.snapshot),
+            true => file_orders(snapshot),
         }
     }
 }
@@ -267,7 +276,7 @@ pub(super) fn file_orders(snapshot: &DatasetSnapshot) -> Vec<Vec<SortExpr>> {
 #[async_trait]
 impl TableProvider for OdpTableProvider {
     fn schema(&self) -> SchemaRef {
-        self.snapshot.schema()
+        self.snapshot().schema()
     }
 
     fn constraints(&self) -> Option<&Constraints> {
@@ -283,11 +292,11 @@ impl TableProvider for OdpTableProvider {
     }
 
     fn statistics(&self) -> Option<datafusion::common::Statistics> {
-        Some(self.snapshot.statistics().as_ref().clone())
+        Some(self.snapshot().statistics().as_ref().clone())
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters_pushdown(&self.snapshot, filters))
+        Ok(filters_pushdown(&self.snapshot(), filters))
     }
 
     async fn scan(
@@ -297,16 +306,69 @@ impl TableProvider for OdpTableProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let filters = TableFilters::try_new(state, &self.snapshot, filters)?;
-        let mut pruner = BatchPruner::new(&self.snapshot);
+        let snapshot = self.snapshot();
+        let filters = TableFilters::try_new(state, &snapshot, filters)?;
+        let mut pruner = BatchPruner::new(&snapshot);
         filters.prune(state, &mut pruner)?;
         // A limit needs as many rows as there are only if each of them is in the answer.
         let limit = limit.filter(|_| filters.inexact.is_empty());
         if let Some(limit) = limit {
             pruner.prune_limit(limit);
         }
-        scan_kept(state, &self.snapshot, &self.orders(), pruner.finish(), projection, limit)
+        scan_kept(state, &snapshot, &self.orders(&snapshot), pruner.finish(), projection, limit)
     }
+
+    /// Rows are there all at once, and queries of this table that are planned afterwards see them.
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        insert_op: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let snapshot = self.snapshot();
+        let schema = snapshot.schema();
+        schema.logically_equivalent_names_and_types(&input.schema())?;
+        let mode = match insert_op {
+            InsertOp::Append => WriteMode::Append,
+            InsertOp::Overwrite => WriteMode::Overwrite,
+            InsertOp::Replace => {
+                let what = "REPLACE INTO: rows have no key".into();
+                return Err(OdpError::Unsupported { what }.into());
+            }
+        };
+        let [location] = self.request.locations.as_slice() else {
+            let what = format!("INSERT INTO a table of several locations: {}", snapshot.location());
+            return Err(OdpError::Unsupported { what }.into());
+        };
+        let url = ListingTableUrl::parse(location)?;
+        if url.get_glob().is_some() || names_a_file(&url) {
+            let what = format!("INSERT INTO {}: it is not a directory", snapshot.location());
+            return Err(OdpError::Unsupported { what }.into());
+        }
+        let options = &self.request.options;
+        let columns = Columns::OfTable {
+            schema: Arc::clone(&schema),
+            partition_by: partition_names(&snapshot),
+            file_extensions: options.file_extensions.clone(),
+        };
+        let write = options.write.iter().try_fold(WriteOptions::default(), |write, (key, value)| {
+            write.with_option(key, value)
+        })?;
+        let refresh = Refresh {
+            state: session_state(state)?.clone(),
+            request: self.request.clone(),
+            snapshot: Some(self.snapshot.clone()),
+            writes_snapshot_file: write.writes_snapshot(),
+        };
+        let last_write = state.config().get_extension::<LastWrite>();
+        let after: Option<Arc<dyn AfterCommit>> = Some(Arc::new(refresh));
+        let destination = Destination { url, is_file: false, mode, columns, after, last_write };
+        plan_write(state, input, destination, write)
+    }
+}
+
+fn partition_names(snapshot: &DatasetSnapshot) -> Vec<String> {
+    snapshot.table_schema().table_partition_cols().iter().map(|field| field.name().clone()).collect()
 }
 
 /// Exact for filters over partition columns alone; all others are applied again above the scan, or inside the Parquet

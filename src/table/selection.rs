@@ -24,11 +24,13 @@ use super::selection_builder::conjuncts;
 use super::selection_filter::FilterSource;
 use super::ticket::TicketSelection;
 use super::time_column::time_column;
+use super::write::write_rows;
 use crate::dataset::{BatchId, DatasetSnapshot, batch_extents};
 use crate::filter::FilterVariables;
 use crate::geo::BoundingBox;
 use crate::options::OdpOptions;
 use crate::scan::{Certainty, OrderedConcatExec};
+use crate::sink::{WriteOptions, WriteReport};
 
 /// The rows of a dataset that match a filter, as batches.
 ///
@@ -268,6 +270,17 @@ impl Selection {
     pub async fn execute_unordered(&self) -> Result<SendableRecordBatchStream> {
         let plan = self.physical_plan(Arc::clone(&self.inner.parts.kept)).await?;
         execute_stream(plan, Arc::clone(&self.inner.task))
+    }
+
+    /// Writes the rows that match, in batch order, to the directory or file at `location`; see
+    /// [`WriteOdp`](super::WriteOdp).
+    ///
+    /// # Errors
+    /// See [`WriteOdp::write_odp`](super::WriteOdp::write_odp).
+    pub async fn write(&self, location: &str, options: WriteOptions) -> Result<WriteReport> {
+        let plan = self.physical_plan(Arc::clone(&self.inner.parts.kept)).await?;
+        let rows = in_order(plan, &self.inner.ordered_state);
+        write_rows(&self.inner.ordered_state, rows, location, options, Arc::clone(&self.inner.task)).await
     }
 
     /// The selection as a DataFrame, for more SQL: filters, columns and limits on it reach the scan.

@@ -11,6 +11,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -258,6 +259,7 @@ impl SharedLine {
     fn redraw(&self, plan: &Arc<dyn ExecutionPlan>) {
         let start = Instant::now();
         let mut leaves = None;
+        let sink = find_sink(plan);
         let mut pause = FIRST_DRAW;
         let mut state = self.lock();
         loop {
@@ -266,7 +268,8 @@ impl SharedLine {
             if *state == LineState::Over {
                 return;
             }
-            let text = describe(leaves.get_or_insert_with(|| Leaf::all_of(plan)), start.elapsed());
+            let leaves = leaves.get_or_insert_with(|| Leaf::all_of(plan));
+            let text = describe(leaves, sink.as_deref().map(written), start.elapsed());
             *state = LineState::Shown;
             write_to_terminal(&format!("{CLEAR_LINE}{text}"));
             pause = REDRAW;
@@ -376,8 +379,24 @@ fn partition_progress(leaf: &dyn ExecutionPlan) -> Vec<PartitionProgress> {
     partitions
 }
 
-/// `12 of 40 batches, 3400000 rows, 5.2 s`: rows are those that leave the sources.
-fn describe(leaves: &[Leaf], elapsed: Duration) -> String {
+/// Where the rows of a plan are written, if they are.
+fn find_sink(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    match plan.is::<DataSinkExec>() {
+        true => Some(Arc::clone(plan)),
+        false => plan.children().into_iter().find_map(find_sink),
+    }
+}
+
+/// Rows and files that a sink has written so far.
+fn written(sink: &dyn ExecutionPlan) -> (usize, usize) {
+    let metrics = sink.metrics().unwrap_or_default();
+    let count = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize());
+    (count("rows_written"), count("files_written"))
+}
+
+/// `12 of 40 batches, 3400000 rows, 3000000 rows and 2 files written, 5.2 s`: the first rows are those that leave the
+/// sources.
+fn describe(leaves: &[Leaf], written: Option<(usize, usize)>, elapsed: Duration) -> String {
     let (mut done, mut total, mut rows) = (0, 0, 0);
     for leaf in leaves {
         let partitions = partition_progress(leaf.plan.as_ref());
@@ -388,5 +407,9 @@ fn describe(leaves: &[Leaf], elapsed: Duration) -> String {
         }
     }
     let batches = if total > 0 { format!("{done} of {total} batches, ") } else { String::new() };
-    format!("{batches}{rows} rows, {:.1} s", elapsed.as_secs_f64())
+    let written = match written {
+        Some((rows, files)) => format!("{rows} rows and {files} files written, "),
+        None => String::new(),
+    };
+    format!("{batches}{rows} rows, {written}{:.1} s", elapsed.as_secs_f64())
 }

@@ -1,6 +1,6 @@
 //! Carries the options of ODP tables through `datafusion_cli`.
 //!
-//! Before it runs `CREATE EXTERNAL TABLE`, `datafusion_cli` checks the options against DataFusion's own formats. An
+//! Before it runs `CREATE EXTERNAL TABLE` or `COPY`, `datafusion_cli` checks the options against DataFusion's own formats. An
 //! option without a namespace counts as one of the format, and with `STORED AS ODP` every such option is refused.
 //! So `batch_rows` is written as `odp.batch_rows`, a namespace that is let through here; the table's factory reads
 //! both, and is the one to refuse options that it does not know.
@@ -66,7 +66,7 @@ fn rename_options(statement: &mut [Token]) {
         Some(Token::Word(word)) => word.value.eq_ignore_ascii_case(expected),
         _ => false,
     };
-    let is_odp = word(statement, 0, "create")
+    let is_odp = (word(statement, 0, "create") || word(statement, 0, "copy"))
         && (1..at.len()).any(|i| {
             word(statement, i, "stored") && word(statement, i + 1, "as") && word(statement, i + 2, "odp")
         });
@@ -92,6 +92,7 @@ fn rename_key(key: &mut Token, is_path: bool) {
         Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) => match text.split_once('.') {
             None => *text = format!("odp.{text}"),
             Some(("format", name)) => *text = format!("odp.{name}"),
+            Some(("write", _)) => *text = format!("odp.{text}"),
             Some(_) => {}
         },
         Token::Word(word) if !is_path => *key = Token::SingleQuotedString(format!("odp.{}", word.value)),

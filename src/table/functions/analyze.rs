@@ -163,7 +163,8 @@ impl Analysis {
 
     /// Reads the geometry columns whose extents are not known; gives their names.
     async fn learn(&self, table: &OdpTableProvider) -> Result<Vec<String>> {
-        let unknown = table.snapshot().geometry_columns().iter().filter(|column| {
+        let snapshot = table.snapshot();
+        let unknown = snapshot.geometry_columns().iter().filter(|column| {
             column.is_declared
                 && column.extents.iter().any(Option::is_none)
                 && !self.columns.contains(&column.name)

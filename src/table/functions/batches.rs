@@ -68,7 +68,7 @@ impl TableProvider for BatchesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let provider = find_table(state, &self.table).await?;
-        let snapshot = as_odp(&provider, &self.table)?.snapshot();
+        let snapshot = &as_odp(&provider, &self.table)?.snapshot();
         let bounds_at = BATCHES_SCHEMA.fields().len() - 1;
         let with_bounds = projection.is_none_or(|columns| columns.contains(&bounds_at));
         let rows = match &self.filter {

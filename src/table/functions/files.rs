@@ -56,7 +56,7 @@ impl TableProvider for FilesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let provider = find_table(state, &self.table).await?;
-        let rows = files(as_odp(&provider, &self.table)?.snapshot())?;
+        let rows = files(&as_odp(&provider, &self.table)?.snapshot())?;
         let plan = MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema(), projection.cloned())?;
         Ok(plan)
     }

@@ -9,6 +9,7 @@ mod files;
 mod open_ticket;
 mod select;
 mod tickets;
+mod write_report;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub(crate) use files::FilesFunction;
 pub(crate) use open_ticket::OpenTicketFunction;
 pub(crate) use select::SelectFunction;
 pub(crate) use tickets::TicketsFunction;
+pub(crate) use write_report::WriteReportFunction;
 
 /// The name of the table that a function is called with.
 fn table_name(function: &str, arg: &Expr) -> Result<TableReference> {

@@ -34,7 +34,7 @@ impl TableFunctionImpl for SelectFunction {
             );
         };
         let provider = provider?;
-        let expr = filter.lower(as_odp(&provider, &table)?.snapshot())?;
+        let expr = filter.lower(&as_odp(&provider, &table)?.snapshot())?;
         check_filter(&expr)?;
         let plan =
             LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?.filter(expr)?.build()?;

@@ -1,0 +1,268 @@
+//! [`OdpSink`]: the end of a plan whose rows are written as a dataset.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{Result, internal_err};
+use datafusion::datasource::sink::DataSink;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use parquet::file::metadata::SortingColumn;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::assembler::{Assembler, FileLimits};
+use super::commit::{BeginOptions, Begun, Commit, Transaction};
+use super::distributor::{SampledRows, Submitter, write_partitioned, write_whole};
+use super::encoder::{Encoder, joined, leaf_count};
+use super::file_writer::FinishedFile;
+use super::geometry::GeometryWriter;
+use super::metadata_files::write_metadata_files;
+use super::metrics::SinkMetrics;
+use super::parquet_options::ParquetWriting;
+use super::partitioning::Partitioner;
+use super::report::{LastWrite, WriteReport, WrittenFile, column_statistics};
+use super::target::Target;
+use super::write_mode::WriteMode;
+use super::write_options::WriteOptions;
+
+/// What is done once rows are there to stay: a table takes note of them, a snapshot file is written.
+#[async_trait]
+pub(crate) trait AfterCommit: Debug + Send + Sync {
+    /// # Errors
+    /// The rows are written all the same.
+    async fn committed(&self, report: &WriteReport) -> Result<()>;
+}
+
+/// What a plan says of a write.
+#[derive(Debug)]
+pub(crate) struct WriteRequest {
+    pub(crate) target: Target,
+    pub(crate) mode: WriteMode,
+    pub(crate) options: WriteOptions,
+    pub(crate) parquet: ParquetWriting,
+    /// Columns of the rows.
+    pub(crate) partition_by: Vec<String>,
+    /// Partition columns are in the files, too.
+    pub(crate) keep_partition_columns: bool,
+    /// Names that files of the dataset may end in.
+    pub(crate) file_extensions: Vec<String>,
+    /// The files have the columns of the rows, and no others.
+    pub(crate) has_fixed_columns: bool,
+    /// The order that rows are proven to come in: columns, descending, NULLs first.
+    pub(crate) sorted_by: Vec<(String, SortOptions)>,
+    pub(crate) after: Option<Arc<dyn AfterCommit>>,
+    /// Where the report is left.
+    pub(crate) last_write: Option<Arc<LastWrite>>,
+}
+
+/// Writes rows as a dataset, or as one file: in the order in which they come, all or none.
+pub(crate) struct OdpSink {
+    /// Of the rows that come.
+    schema: SchemaRef,
+    request: WriteRequest,
+    metrics: SinkMetrics,
+}
+
+impl OdpSink {
+    pub(crate) fn new(schema: SchemaRef, request: WriteRequest) -> Self {
+        Self { schema, request, metrics: SinkMetrics::new() }
+    }
+
+    /// Writes all `rows`, complete and not visible.
+    async fn stage(
+        &self,
+        rows: SendableRecordBatchStream,
+        transaction: &Arc<Transaction>,
+        context: &Arc<TaskContext>,
+    ) -> Result<Staged> {
+        let request = &self.request;
+        let partitioner = match request.partition_by.as_slice() {
+            [] => None,
+            columns => Some(Partitioner::try_new(&self.schema, columns, request.keep_partition_columns)?),
+        };
+        let partition_columns = partitioner.as_ref().map(Partitioner::partition_columns).unwrap_or_default();
+        let row_schema = partitioner.as_ref().map_or(&self.schema, Partitioner::file_schema);
+        let geometry_options = request.options.geometry(!request.has_fixed_columns);
+        let geometry = GeometryWriter::try_new(row_schema, &geometry_options)?;
+        let file_schema = Arc::clone(geometry.as_ref().map_or(row_schema, GeometryWriter::file_schema));
+        let sorting = sorting_columns(&request.sorted_by, &file_schema);
+        let properties = Arc::new(request.parquet.properties(&file_schema, sorting)?);
+        let encoder = Arc::new(Encoder::try_new(Arc::clone(&file_schema), properties, geometry)?);
+
+        let rows = SampledRows::read(rows).await?;
+        let ParquetWriting { max_rows, max_bytes, .. } = request.parquet;
+        let group_rows = request.options.batch_rows(rows.row_bytes, max_rows, max_bytes);
+        // One more than can be encoded at a time: the one that waits for its turn in the file.
+        let in_flight = context.session_config().target_partitions() + 1;
+        let (commands, received) = mpsc::channel(in_flight);
+        let limits =
+            FileLimits { rows: request.options.max_file_rows(), bytes: request.options.max_file_bytes() };
+        let limits = match request.target.is_file {
+            true => FileLimits { rows: u64::MAX, bytes: u64::MAX },
+            false => limits,
+        };
+        let assembler =
+            Assembler::new(Arc::clone(transaction), Arc::clone(&encoder), limits, self.metrics.clone());
+        let assembler = SpawnedTask::spawn(assembler.run(received));
+        let submitter = Submitter {
+            encoder: Arc::clone(&encoder),
+            turns: Arc::new(Semaphore::new(in_flight)),
+            in_flight,
+            memory: MemoryConsumer::new("OdpSink").register(context.memory_pool()),
+            commands,
+            metrics: self.metrics.clone(),
+        };
+        let distributed = match partitioner {
+            None => write_whole(rows, group_rows, submitter).await,
+            Some(partitioner) => {
+                let (open, buffer) = (request.options.max_open_writers(), request.options.buffer_bytes());
+                write_partitioned(rows, group_rows, partitioner, open, buffer, context, submitter).await
+            }
+        };
+        // The assembler's error is why rows could not be handed on; without one it ends with what it was given.
+        let files = joined(assembler).await?;
+        distributed?;
+        Ok(Staged { files, file_schema, partition_columns })
+    }
+
+    /// Makes what is staged visible, and says what it is.
+    async fn commit(&self, transaction: Transaction, staged: Staged) -> Result<WriteReport> {
+        let Staged { files, file_schema, partition_columns } = staged;
+        let (data, footers): (Vec<_>, Vec<_>) = files.into_iter().map(|file| (file.data, file.footer)).unzip();
+        let names: Vec<String> = partition_columns.iter().map(|(name, _)| name.clone()).collect();
+        let mut written: Vec<WrittenFile> = data
+            .iter()
+            .zip(&footers)
+            .map(|(file, footer)| WrittenFile {
+                path: String::new(),
+                rows: file.rows,
+                bytes: file.staged.bytes,
+                row_groups: file.row_groups,
+                partition: names.iter().cloned().zip(file.partition.iter().cloned()).collect(),
+                columns: column_statistics(footer, &file_schema),
+            })
+            .collect();
+        let Commit { version, files, removed } = transaction.commit(data, partition_columns).await?;
+        for (file, path) in written.iter_mut().zip(&files) {
+            file.path.clone_from(path);
+        }
+        let metadata_files = self.request.options.metadata_files();
+        let footers = files.into_iter().zip(footers).collect();
+        write_metadata_files(&self.request.target, metadata_files, footers, &file_schema).await?;
+        written.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(self.report(version, written, removed))
+    }
+
+    fn report(&self, version: Option<u64>, files: Vec<WrittenFile>, removed: Vec<String>) -> WriteReport {
+        let WriteRequest { target, mode, .. } = &self.request;
+        WriteReport { location: target.display.clone(), mode: *mode, version, files, removed }
+    }
+}
+
+/// Files that are complete and not visible, and what they have in common.
+struct Staged {
+    files: Vec<FinishedFile>,
+    file_schema: SchemaRef,
+    partition_columns: Vec<(String, DataType)>,
+}
+
+/// As the files name the order: by leaves. As far as its columns are stored as one.
+fn sorting_columns(order: &[(String, SortOptions)], schema: &SchemaRef) -> Option<Vec<SortingColumn>> {
+    let mut columns = Vec::new();
+    for (name, options) in order {
+        let Some((index, field)) = schema.column_with_name(name).filter(|(_, f)| !f.data_type().is_nested())
+        else {
+            break;
+        };
+        let before: usize =
+            schema.fields()[..index].iter().map(|field| leaf_count(field.data_type())).sum();
+        debug_assert_eq!(leaf_count(field.data_type()), 1);
+        columns.push(SortingColumn {
+            column_idx: i32::try_from(before).ok()?,
+            descending: options.descending,
+            nulls_first: options.nulls_first,
+        });
+    }
+    (!columns.is_empty()).then_some(columns)
+}
+
+impl Debug for OdpSink {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OdpSink").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for OdpSink {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let WriteRequest { target, mode, partition_by, sorted_by, .. } = &self.request;
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "OdpSink(location={}, mode={mode}", target.display)?;
+                if !partition_by.is_empty() {
+                    write!(f, ", partition_by=[{}]", partition_by.join(", "))?;
+                }
+                if !sorted_by.is_empty() {
+                    let names: Vec<&str> = sorted_by.iter().map(|(name, _)| name.as_str()).collect();
+                    write!(f, ", sorted_by=[{}]", names.join(", "))?;
+                }
+                write!(f, ")")
+            }
+            DisplayFormatType::TreeRender => writeln!(f, "mode={mode}"),
+        }
+    }
+}
+
+#[async_trait]
+impl DataSink for OdpSink {
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.all())
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn write_all(&self, data: SendableRecordBatchStream, context: &Arc<TaskContext>) -> Result<u64> {
+        let WriteRequest { target, mode, file_extensions, .. } = &self.request;
+        // Before a row is read, what can be refused is refused.
+        let begin = BeginOptions {
+            mode: *mode,
+            file_extensions: file_extensions.clone(),
+            keep_replaced: self.request.options.keeps_replaced(),
+        };
+        let report = match Transaction::begin(target.clone(), begin).await? {
+            Begun::Nothing => self.report(None, Vec::new(), Vec::new()),
+            Begun::Write(transaction) => {
+                let transaction = Arc::new(transaction);
+                let staged = self.stage(data, &transaction, context).await;
+                let Some(transaction) = Arc::into_inner(transaction) else {
+                    return internal_err!("a task of the write outlived it");
+                };
+                match staged {
+                    Ok(staged) => {
+                        let _timer = self.metrics.commit_time.timer();
+                        self.commit(transaction, staged).await?
+                    }
+                    Err(error) => {
+                        transaction.abort().await;
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let report = Arc::new(report);
+        if let Some(last_write) = &self.request.last_write {
+            last_write.set(Arc::clone(&report));
+        }
+        if let Some(after) = &self.request.after {
+            after.committed(&report).await?;
+        }
+        Ok(report.rows())
+    }
+}

@@ -1,0 +1,228 @@
+//! Reads the rows of a plan, cuts them into row groups, and hands these on to be encoded: the part of a write that
+//! decides which rows go where.
+//!
+//! All of it follows from the rows and their order alone, not from threads, record batches or memory: so do the files.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use futures::StreamExt;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::assembler::{Command, Held, Place};
+use super::encoder::Encoder;
+use super::metrics::SinkMetrics;
+use super::partitioning::{Partitioner, PendingRows};
+use super::row_bytes::record_batch_bytes;
+use super::row_groups::RowGroupCutter;
+
+/// Rows that tell how large a row is.
+const SAMPLE_ROWS: usize = 10_000;
+
+/// A file is closed for another partition's sake if its partition got none of the last so many row groups' rows.
+const IDLE_ROW_GROUPS: u64 = 4;
+
+/// Encodes row groups, a few at a time, and hands them to the assembler in order.
+pub(super) struct Submitter {
+    pub(super) encoder: Arc<Encoder>,
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) in_flight: usize,
+    pub(super) memory: MemoryReservation,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) metrics: SinkMetrics,
+}
+
+impl Submitter {
+    async fn append(&self, place: &Arc<Place>, rows: Vec<RecordBatch>) -> Result<()> {
+        let closed = |_| exec_datafusion_err!("the write ended early");
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
+        // The rows put together, and encoded.
+        let bytes = 2 * rows.iter().map(record_batch_bytes).sum::<usize>();
+        let memory = self.memory.new_empty();
+        if memory.try_grow(bytes).is_err() {
+            // Once the others are in their files there may be room.
+            let others = u32::try_from(self.in_flight - 1).unwrap_or(u32::MAX);
+            let all = self.turns.acquire_many(others).await.map_err(closed)?;
+            memory.try_grow(bytes)?;
+            drop(all);
+        }
+        self.metrics.row_groups_in_flight.set_max(self.in_flight - self.turns.available_permits());
+        let group = SpawnedTask::spawn(Arc::clone(&self.encoder).encode(rows));
+        let held = Held { _turn: turn, _memory: memory };
+        self.send(Command::Append { place: Arc::clone(place), group, held }).await
+    }
+
+    async fn close(&self, place: &Arc<Place>) -> Result<()> {
+        self.send(Command::Close { place: Arc::clone(place) }).await
+    }
+
+    async fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).await.map_err(|_| exec_datafusion_err!("the write ended early"))
+    }
+}
+
+/// The rows of a plan, and how many bytes a row of them has.
+pub(super) struct SampledRows {
+    first: Vec<RecordBatch>,
+    rest: SendableRecordBatchStream,
+    /// On average, in memory.
+    pub(super) row_bytes: usize,
+}
+
+impl SampledRows {
+    pub(super) async fn read(mut rows: SendableRecordBatchStream) -> Result<Self> {
+        let (mut first, mut sampled, mut bytes) = (Vec::new(), 0, 0);
+        while sampled < SAMPLE_ROWS {
+            let Some(batch) = rows.next().await.transpose()? else { break };
+            let sample = batch.slice(0, batch.num_rows().min(SAMPLE_ROWS - sampled));
+            sampled += sample.num_rows();
+            bytes += record_batch_bytes(&sample);
+            first.push(batch);
+        }
+        Ok(Self { first, rest: rows, row_bytes: bytes / sampled.max(1) })
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        match self.first.is_empty() {
+            true => self.rest.next().await.transpose(),
+            false => Ok(Some(self.first.remove(0))),
+        }
+    }
+}
+
+/// Writes all rows to one place. At least one file, be it empty.
+pub(super) async fn write_whole(mut rows: SampledRows, group_rows: usize, submitter: Submitter) -> Result<()> {
+    let place = Arc::new(Place { partition: 0, directory: String::new(), values: Vec::new() });
+    let mut cutter = RowGroupCutter::new(group_rows);
+    while let Some(batch) = rows.next().await? {
+        for group in cutter.push(batch) {
+            submitter.append(&place, group).await?;
+        }
+    }
+    if let Some(group) = cutter.finish() {
+        submitter.append(&place, group).await?;
+    }
+    submitter.close(&place).await
+}
+
+/// Partitions, and which of them have a file open.
+struct Partitions {
+    partitioner: Partitioner,
+    pending: PendingRows,
+    places: Vec<Arc<Place>>,
+    /// For each partition: rows of all partitions read when it got its last ones.
+    last_seen: Vec<u64>,
+    is_open: Vec<bool>,
+    open: usize,
+    max_open: usize,
+    group_rows: usize,
+    rows_read: u64,
+    submitter: Submitter,
+}
+
+/// Writes each row to the place of its partition, rows of a partition in order. No file where there are no rows.
+pub(super) async fn write_partitioned(
+    mut rows: SampledRows,
+    group_rows: usize,
+    partitioner: Partitioner,
+    max_open: usize,
+    buffer_bytes: usize,
+    context: &Arc<TaskContext>,
+    submitter: Submitter,
+) -> Result<()> {
+    let pending = PendingRows::new(Arc::clone(partitioner.file_schema()), context, buffer_bytes);
+    let mut partitions = Partitions {
+        partitioner,
+        pending,
+        places: Vec::new(),
+        last_seen: Vec::new(),
+        is_open: Vec::new(),
+        open: 0,
+        max_open,
+        group_rows,
+        rows_read: 0,
+        submitter,
+    };
+    while let Some(batch) = rows.next().await? {
+        partitions.push(&batch).await?;
+    }
+    partitions.finish().await
+}
+
+impl Partitions {
+    async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        for (partition, rows) in self.partitioner.split(batch)? {
+            if partition == self.places.len() {
+                self.places.push(Arc::new(Place {
+                    partition,
+                    directory: self.partitioner.directory(partition).to_owned(),
+                    values: self.partitioner.values(partition).to_vec(),
+                }));
+                self.last_seen.push(0);
+                self.is_open.push(false);
+            }
+            self.rows_read += rows.num_rows() as u64;
+            self.last_seen[partition] = self.rows_read;
+            self.pending.push(partition, rows)?;
+            while self.pending.rows(partition) >= self.group_rows && self.may_open(partition).await? {
+                self.append(partition, self.group_rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether rows of `partition` can be written now: its file is open, or may be opened; for that one of an idle
+    /// partition is closed.
+    async fn may_open(&mut self, partition: usize) -> Result<bool> {
+        if self.is_open[partition] || self.open < self.max_open {
+            return Ok(true);
+        }
+        let oldest = (0..self.places.len()).filter(|&p| self.is_open[p]).min_by_key(|&p| self.last_seen[p]);
+        let Some(oldest) = oldest else { return Ok(false) };
+        let idle_rows = self.rows_read - self.last_seen[oldest];
+        if idle_rows < IDLE_ROW_GROUPS * self.group_rows as u64 {
+            return Ok(false);
+        }
+        self.close(oldest).await?;
+        Ok(true)
+    }
+
+    async fn append(&mut self, partition: usize, rows: usize) -> Result<()> {
+        let group = self.pending.take(partition, rows)?;
+        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
+        if !self.is_open[partition] {
+            self.is_open[partition] = true;
+            self.open += 1;
+        }
+        self.submitter.append(&self.places[partition], group).await
+    }
+
+    /// Writes what there is of `partition`, and closes its file.
+    async fn close(&mut self, partition: usize) -> Result<()> {
+        loop {
+            match self.pending.rows(partition).min(self.group_rows) {
+                0 => break,
+                rows => self.append(partition, rows).await?,
+            }
+        }
+        if self.is_open[partition] {
+            self.is_open[partition] = false;
+            self.open -= 1;
+            self.submitter.close(&self.places[partition]).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<()> {
+        let (open, others): (Vec<usize>, Vec<usize>) =
+            (0..self.places.len()).partition(|&partition| self.is_open[partition]);
+        for partition in open.into_iter().chain(others) {
+            self.close(partition).await?;
+        }
+        Ok(())
+    }
+}
