@@ -21,7 +21,7 @@ const EXTENSION_NAME: &str = "ARROW:extension:name";
 
 /// What the innermost and the outer lists of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NestedKind {
+pub(super) enum NestedKind {
     Line,
     MultiPoint,
     Polygon,
@@ -76,7 +76,7 @@ pub(super) fn is_point(data_type: &DataType) -> bool {
 }
 
 /// Levels of lists over points; `None` for other types, and for more than three.
-pub(super) fn levels_over_points(data_type: &DataType) -> Option<usize> {
+pub(crate) fn levels_over_points(data_type: &DataType) -> Option<usize> {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) => {
             levels_over_points(item.data_type()).map(|levels| levels + 1).filter(|levels| *levels <= 3)
@@ -86,7 +86,7 @@ pub(super) fn levels_over_points(data_type: &DataType) -> Option<usize> {
 }
 
 /// The places of xmin, ymin, xmax and ymax in a struct of bounds; `None` for other types.
-pub(super) fn box_places(data_type: &DataType) -> Option<[usize; 4]> {
+pub(crate) fn box_places(data_type: &DataType) -> Option<[usize; 4]> {
     let DataType::Struct(fields) = data_type else { return None };
     let place = |wanted: &str| {
         let found = fields.iter().position(|field| field.name().eq_ignore_ascii_case(wanted))?;
@@ -97,7 +97,7 @@ pub(super) fn box_places(data_type: &DataType) -> Option<[usize; 4]> {
 
 impl NestedKind {
     /// From the extension name, which alone tells several points from a line. Without one, lines and polygons.
-    fn new(levels: usize, field: Option<&Field>) -> Result<Self> {
+    pub(super) fn new(levels: usize, field: Option<&Field>) -> Result<Self> {
         let name = field.and_then(|field| field.metadata().get(EXTENSION_NAME)).map(String::as_str);
         Ok(match (levels, name) {
             (1, Some("geoarrow.multipoint")) => Self::MultiPoint,

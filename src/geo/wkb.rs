@@ -74,6 +74,25 @@ pub(crate) fn wkb_point(bytes: &[u8]) -> Option<(f64, f64)> {
     (x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE).then_some((x, y))
 }
 
+/// The type number (1 to 7) of a geometry, and whether it has Z and M, from its first bytes.
+pub(crate) fn wkb_type(bytes: &[u8]) -> Option<(u32, bool, bool)> {
+    let [order, code @ ..] = bytes.first_chunk::<5>()?;
+    split_code(if *order == 0 { u32::from_be_bytes(*code) } else { u32::from_le_bytes(*code) })
+}
+
+/// The type number in a type code of ISO WKB or EWKB, and whether it says that there are Z and M.
+fn split_code(code: u32) -> Option<(u32, bool, bool)> {
+    let iso = code & !(EWKB_Z | EWKB_M | EWKB_SRID);
+    let (iso_z, iso_m) = match iso / 1000 {
+        0 => (false, false),
+        1 => (true, false),
+        2 => (false, true),
+        3 => (true, true),
+        _ => return None,
+    };
+    Some((iso % 1000, iso_z || code & EWKB_Z != 0, iso_m || code & EWKB_M != 0))
+}
+
 struct Reader<'a, S> {
     bytes: &'a [u8],
     at: usize,
@@ -143,20 +162,12 @@ impl<S: Sink> Reader<'_, S> {
         if code & EWKB_SRID != 0 {
             self.u32(little_endian)?;
         }
-        let iso = code & !(EWKB_Z | EWKB_M | EWKB_SRID);
-        let (iso_z, iso_m) = match iso / 1000 {
-            0 => (false, false),
-            1 => (true, false),
-            2 => (false, true),
-            3 => (true, true),
-            _ => {
-                return Err(GeometryError::new(start, format!("geometry type {iso}, expected at most 3007")));
-            }
+        let Some((kind, has_z, has_m)) = split_code(code) else {
+            let iso = code & !(EWKB_Z | EWKB_M | EWKB_SRID);
+            return Err(GeometryError::new(start, format!("geometry type {iso}, expected at most 3007")));
         };
-        let has_z = iso_z || code & EWKB_Z != 0;
-        let has_m = iso_m || code & EWKB_M != 0;
         let ordinates = 2 + usize::from(has_z) + usize::from(has_m);
-        Ok((iso % 1000, Layout { little_endian, ordinates }))
+        Ok((kind, Layout { little_endian, ordinates }))
     }
 
     /// The parts of a multi-geometry that `part` keeps, each of type `kind`. It gets where a part starts.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::duplicate_keys;
 use crate::geo::BoundingBox;
+use crate::geo::made_geometry::CRS_NAME;
 
 /// A larger entry is not read.
 const MAX_BYTES: usize = 16 << 20;
@@ -95,7 +96,10 @@ impl GeoColumn {
         let crs = match column.get("crs") {
             None => GeoCrs::LonLat,
             Some(crs @ (Value::Object(_) | Value::String(_))) => GeoCrs::Written(crs.clone()),
-            Some(Value::Null) => GeoCrs::Unknown,
+            Some(Value::Null) => match column.get(CRS_NAME) {
+                Some(name @ Value::String(_)) => GeoCrs::Written(name.clone()),
+                _ => GeoCrs::Unknown,
+            },
             Some(_) => {
                 ignored("crs");
                 GeoCrs::Unknown

@@ -24,7 +24,7 @@ use crate::geo::wkt::to_wkt;
 use crate::options::OnInvalidGeometry;
 
 /// `read` of each row's geometry, in turn; none where the row is null or malformed, or `read` gives none.
-fn each_row<'a, T>(
+pub(super) fn each_row<'a, T>(
     rows: &'a GeometryArray,
     setting: OnInvalidGeometry,
     read: impl Fn(GeometryValue<'_>) -> Result<Option<T>, GeometryError> + 'a,

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
 use crate::geo::array::{GeometryArray, GeometryValue, geometry_type};
 use crate::geo::crs::with_crs_of;
 use crate::geo::functions::{accessors, constructors};
+use crate::geo::made_geometry::made_geometry;
 use crate::geo::predicate_function::not_a_geometry;
 use crate::options::OdpOptions;
 
@@ -106,6 +107,17 @@ impl FunctionKind {
         }
     }
 
+    /// The GeoArrow extension type that fits what it makes; `None` if that is no geometry.
+    fn extension(self) -> Option<&'static str> {
+        match self {
+            Self::Point | Self::Centroid => Some("geoarrow.point"),
+            Self::MakeEnvelope | Self::FromText | Self::FromWkb | Self::AsBinary | Self::Envelope => {
+                Some("geoarrow.wkb")
+            }
+            _ => None,
+        }
+    }
+
     /// How many numbers it takes; `None` if it takes one geometry.
     fn numbers(self) -> Option<usize> {
         match self {
@@ -195,10 +207,15 @@ impl ScalarUDFImpl for GeometryFunction {
             }
         }
         let field = Field::new(self.name(), self.kind.return_type(), true);
-        match (self.kind, args.arg_fields) {
-            (FunctionKind::FromWkb, [wkb]) => Ok(Arc::new(with_crs_of(field, wkb))),
-            _ => Ok(Arc::new(field)),
-        }
+        let field = match (self.kind, args.arg_fields) {
+            (FunctionKind::FromWkb, [wkb]) => with_crs_of(field, wkb),
+            _ => field,
+        };
+        Ok(Arc::new(match (self.kind.extension(), args.arg_fields) {
+            (Some(extension), [source]) => made_geometry(field, extension, Some(source)),
+            (Some(extension), _) => made_geometry(field, extension, None),
+            (None, _) => field,
+        }))
     }
 
     fn is_strict(&self) -> bool {

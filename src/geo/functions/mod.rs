@@ -9,6 +9,7 @@ mod contains;
 mod geometry_function;
 #[cfg(feature = "h3")]
 mod h3;
+mod hilbert;
 mod within_distance;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) fn scalar_functions() -> Vec<ScalarUDF> {
     let others = FunctionKind::ALL.map(|kind| ScalarUDF::new_from_impl(GeometryFunction::new(kind)));
     let mut functions: Vec<_> = predicates.into_iter().chain(others).collect();
     functions.push(ScalarUDF::new_from_impl(contains));
+    functions.push(ScalarUDF::new_from_impl(hilbert::HilbertFunction::new()));
     functions.push(ScalarUDF::new_from_impl(WithinDistanceFunction::new(cache)));
     #[cfg(feature = "h3")]
     functions.extend(h3::H3Kind::ALL.map(|kind| ScalarUDF::new_from_impl(h3::H3Function::new(kind))));
