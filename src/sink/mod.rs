@@ -1,5 +1,6 @@
 //! Writes rows as a dataset: in order, in parallel, all of them or none.
 
+mod partitioning;
 mod target;
 mod write_mode;
 
