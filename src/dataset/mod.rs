@@ -6,6 +6,7 @@ mod file;
 mod geometry_column;
 mod leaf_bounds;
 mod learnt;
+mod partition_text;
 mod snapshot;
 mod statistics;
 
@@ -17,6 +18,10 @@ pub use file::{DatasetFile, RowGroup};
 pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescription};
 pub(crate) use leaf_bounds::LeafBounds;
 pub(crate) use learnt::{Chunk, LearntExtents, RowGroupId};
+pub(crate) use partition_text::{
+    InvalidPartitionText, NULL_SEGMENT, is_partition_type, parse_partition_segment,
+    partition_value_from_text, partition_value_text,
+};
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::{SnapshotParts, row_spans};
 pub(crate) use statistics::{BatchBounds, ColumnBounds};

@@ -2,14 +2,11 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use percent_encoding::percent_decode_str;
 
 use super::FileRange;
 use super::listing::ListedFile;
+use crate::dataset::parse_partition_segment;
 use crate::error::OdpError;
-
-/// The segment value that stands for NULL.
-const NULL_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A partition column as a table declares it; the type is inferred if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,13 +100,7 @@ pub(crate) fn read_partitions(
 }
 
 fn key_values(file: &ListedFile) -> Vec<(String, Option<String>)> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    file.directories
-        .iter()
-        .filter_map(|segment| segment.split_once('='))
-        .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| (decode(key), (value != NULL_VALUE).then(|| decode(value))))
-        .collect()
+    file.directories.iter().filter_map(|segment| parse_partition_segment(segment)).collect()
 }
 
 fn infer_type<'a>(mut values: impl Iterator<Item = &'a str> + Clone) -> DataType {
