@@ -27,6 +27,7 @@ examples:
     cargo run --locked --features cli --example embedded_sql
     cargo run --locked --features cli --example batch_metadata
     cargo run --locked --features cli --example lazy_batches
+    cargo run --locked --features cli --example partitioned_export
 
 # The benchmark NAME: see benches/README.md.
 bench NAME="planning":

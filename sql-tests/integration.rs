@@ -13,6 +13,7 @@ mod pruning_layouts;
 mod scan;
 mod selection;
 mod shapes;
+mod sink;
 mod snapshot_file;
 mod spatial_equivalence;
 mod spatial_functions;

@@ -19,6 +19,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{
@@ -117,7 +118,8 @@ fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execu
         || plan.is::<FilterExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<AnalyzeExec>()
-        || plan.is::<DataSinkExec>();
+        || plan.is::<DataSinkExec>()
+        || numbers_rows(plan);
     match plan.children().as_slice() {
         [child] if passes_on => {
             let Some(child) = in_source_order(child)? else { return Ok(None) };
@@ -125,6 +127,13 @@ fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execu
         }
         _ => Ok(None),
     }
+}
+
+/// Whether `plan` numbers the rows in the order in which they come, or sorts by such numbers: rows of a sink that are
+/// brought into another order.
+fn numbers_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let numbers = |plan: &Arc<dyn ExecutionPlan>| plan.name() == "ClusterKeyExec";
+    numbers(plan) || (plan.is::<SortExec>() && plan.children().into_iter().any(numbers))
 }
 
 fn concatenated(

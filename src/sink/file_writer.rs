@@ -66,7 +66,7 @@ impl FileWriter {
     /// Writes the footer; `partition` are the exact texts of the file's partition values.
     pub(super) async fn finish(mut self, partition: Vec<Option<String>>) -> Result<FinishedFile> {
         if let (Some(geometry), Some(summary)) = (self.encoder.geometry(), &self.geometry) {
-            let entry = KeyValue::new(GEO_KEY.to_owned(), geometry.metadata(summary)?);
+            let entry = KeyValue::new(GEO_KEY.to_owned(), geometry.metadata(summary));
             self.parquet.append_key_value_metadata(entry);
         }
         let footer = self.parquet.finish()?;

@@ -1,6 +1,8 @@
 //! DataFusion's options of the Parquet writer, and what they make of the files of a write.
 
-use datafusion::arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::config::{ConfigField, ParquetOptions, TableParquetOptions};
@@ -41,7 +43,7 @@ impl ParquetWriting {
         let max_bytes = options.global.max_row_group_bytes.as_ref().map(|bytes| bytes.get());
         let writing = Self { max_rows: is_said.then_some(rows), max_bytes, options };
         // A codec or an encoding that does not exist is found here, before anything is read.
-        writing.properties(&SchemaRef::new(datafusion::arrow::datatypes::Schema::empty()), None)?;
+        writing.properties(&SchemaRef::new(Schema::empty()), None)?;
         Ok(writing)
     }
 
@@ -54,7 +56,7 @@ impl ParquetWriting {
         let mut options = self.options.clone();
         let mut entries: Vec<(String, Option<String>)> = options.key_value_metadata.drain().collect();
         if !options.global.skip_arrow_metadata {
-            entries.push((ARROW_SCHEMA_META_KEY.to_owned(), Some(encode_arrow_schema(schema))));
+            entries.push((ARROW_SCHEMA_META_KEY.to_owned(), Some(encode_arrow_schema(&without_views(schema)))));
         }
         // In one order, for the same bytes each time.
         entries.sort();
@@ -69,5 +71,33 @@ impl ParquetWriting {
         }
         // Row groups are cut before they reach the writer.
         Ok(builder.set_max_row_group_row_count(None).set_max_row_group_bytes(None).build())
+    }
+}
+
+/// `schema` with plain text and binary in the place of views, which not every reader of Arrow's schema knows: the bytes in
+/// the file are the same.
+fn without_views(schema: &SchemaRef) -> Schema {
+    let fields: Vec<FieldRef> = schema.fields().iter().map(plain_field).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+fn plain_field(field: &FieldRef) -> FieldRef {
+    let plain = plain_type(field.data_type());
+    match plain == *field.data_type() {
+        true => Arc::clone(field),
+        false => Arc::new(field.as_ref().clone().with_data_type(plain)),
+    }
+}
+
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(item) => DataType::List(plain_field(item)),
+        DataType::LargeList(item) => DataType::LargeList(plain_field(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(plain_field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
+        other => other.clone(),
     }
 }
