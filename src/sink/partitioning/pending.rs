@@ -1,0 +1,678 @@
+//! Rows that wait until there are enough of their partition, in memory and beyond.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, internal_datafusion_err, internal_err,
+};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::metrics::SpillMetrics;
+
+use super::gather::{buffer_bytes, gather, with_own_memory};
+use super::partitioner::ArrangedRows;
+use super::spill_file::{SpillFiles, SpilledRows};
+use crate::sink::row_bytes::record_batch_bytes_with_dictionaries;
+
+/// The name in messages and in the memory pool.
+const CONSUMER: &str = "rows of open partitions";
+
+/// Record batches of fewer rows are collected first, and copied together.
+const SMALL_ROWS: usize = 1_024;
+
+/// So many small rows, or record batches, are copied together.
+const COLLECTED_ROWS: usize = 8_192;
+
+/// So much memory may the record batches keep alive that small ones are slices of.
+const COLLECTED_PARENT_BYTES: usize = 32 << 20;
+
+/// Partitions with fewer bytes share a block with others: smaller blocks would be mostly headers.
+const SHARED_BLOCK_BYTES: usize = 64 << 10;
+
+/// Partitions with more bytes have several blocks.
+const MAX_BLOCK_BYTES: usize = 1 << 20;
+
+/// No block has more rows.
+const MAX_BLOCK_ROWS: usize = 8_192;
+
+/// Rows that wait, by partition, each partition's in the order in which they came.
+///
+/// Rows are in memory up to a limit, and as far as the memory pool gives it; then all of them are written to
+/// temporary files of the disk manager, and read back when they are taken. Each row is written at most once.
+///
+/// After an error, what is left is not complete.
+pub(crate) struct PendingRows {
+    schema: SchemaRef,
+    partitions: Vec<PendingPartition>,
+    blocks: Blocks,
+    collected: CollectedRows,
+    files: SpillFiles,
+    memory_limit: usize,
+    /// Rows of record batches that are taken.
+    output_rows: usize,
+    reservation: MemoryReservation,
+    spill_count: usize,
+    metrics: SpillMetrics,
+}
+
+#[derive(Default)]
+struct PendingPartition {
+    /// In order; those on disk come before those in memory.
+    pieces: VecDeque<Piece>,
+    /// In `pieces`.
+    placed_rows: usize,
+    /// In [`CollectedRows`], after those in `pieces`.
+    collected_rows: usize,
+}
+
+/// Adjacent rows of one block.
+#[derive(Clone, Copy)]
+struct Piece {
+    block: u32,
+    start: u32,
+    rows: u32,
+}
+
+/// Rows of one or more partitions.
+struct Block {
+    place: Place,
+    rows: usize,
+    /// Rows that were not taken.
+    live_rows: usize,
+}
+
+enum Place {
+    Memory { batches: Vec<RecordBatch>, bytes: usize },
+    Disk { spilled: SpilledRows, cached: Option<(Vec<RecordBatch>, usize)> },
+}
+
+/// All blocks, by number; numbers are used again.
+#[derive(Default)]
+struct Blocks {
+    blocks: Vec<Option<Block>>,
+    free: Vec<u32>,
+    /// Of blocks in memory.
+    memory_bytes: usize,
+    cached_bytes: usize,
+    pieces: usize,
+}
+
+/// Record batches of few rows, in the order in which they came.
+#[derive(Default)]
+struct CollectedRows {
+    batches: Vec<(usize, RecordBatch)>,
+    rows: usize,
+    bytes: usize,
+    /// Of the record batches that they are slices of.
+    parent_bytes: usize,
+    /// The buffer of the last such record batch, as an address.
+    parent: Option<usize>,
+}
+
+impl PendingRows {
+    /// No rows yet. `schema` is that of all rows, `memory_limit` in bytes.
+    pub(crate) fn try_new(
+        schema: SchemaRef,
+        context: &Arc<TaskContext>,
+        memory_limit: usize,
+        metrics: SpillMetrics,
+    ) -> Result<Self> {
+        let consumer = MemoryConsumer::new(CONSUMER).with_can_spill(true);
+        Ok(Self {
+            files: SpillFiles::try_new(CONSUMER, &schema, context)?,
+            schema,
+            partitions: Vec::new(),
+            blocks: Blocks::default(),
+            collected: CollectedRows::default(),
+            memory_limit,
+            output_rows: context.session_config().batch_size().max(1),
+            reservation: consumer.register(context.memory_pool()),
+            spill_count: 0,
+            metrics,
+        })
+    }
+
+    /// Rows of `partition` that wait.
+    pub(crate) fn rows(&self, partition: usize) -> usize {
+        self.partitions.get(partition).map_or(0, |pending| pending.placed_rows + pending.collected_rows)
+    }
+
+    /// Bytes written to temporary files so far.
+    pub(crate) fn spilled_bytes(&self) -> usize {
+        self.files.written_bytes()
+    }
+
+    /// How often memory was emptied into temporary files.
+    pub(crate) fn spill_count(&self) -> usize {
+        self.spill_count
+    }
+
+    /// Bytes in memory, as the pool knows them.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.reservation.size()
+    }
+
+    /// Adds rows to the end of `partition`.
+    ///
+    /// # Errors
+    /// `ResourcesExhausted` if they fit neither in memory nor on the disk.
+    pub(crate) fn push(&mut self, partition: usize, rows: RecordBatch) -> Result<()> {
+        let num_rows = rows.num_rows();
+        if num_rows >= SMALL_ROWS {
+            let partitions = vec![(partition, 0..num_rows)];
+            return self.push_arranged(ArrangedRows { rows, partitions });
+        }
+        if num_rows > 0 {
+            self.partition(partition).collected_rows += num_rows;
+            self.collected.push(partition, rows);
+            let parent_limit = COLLECTED_PARENT_BYTES.min(self.memory_limit / 4);
+            if self.collected.is_full() || self.collected.parent_bytes > parent_limit {
+                self.place_collected()?;
+            }
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of many partitions, to the end of each: cheaper than one by one.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) fn push_arranged(&mut self, arranged: ArrangedRows) -> Result<()> {
+        let ArrangedRows { rows, partitions } = arranged;
+        let num_rows = rows.num_rows();
+        if num_rows == 0 {
+            return Ok(());
+        }
+        u32::try_from(num_rows).map_err(|_| exec_datafusion_err!("a record batch has {num_rows} rows"))?;
+        self.place_collected()?;
+        let rows = with_own_memory(rows)?;
+        let bytes = record_batch_bytes_with_dictionaries(&rows);
+        let place = Place::Memory { batches: vec![rows], bytes };
+        let live_rows = partitions.iter().map(|(_, range)| range.len()).sum();
+        let block = self.blocks.insert(Block { place, rows: num_rows, live_rows })?;
+        for (partition, range) in partitions {
+            let piece = Piece::try_new(block, range)?;
+            self.append(partition, piece);
+        }
+        self.make_room()
+    }
+
+    /// The first `rows` rows of `partition`, in order.
+    ///
+    /// All record batches but the last have as many rows as the session's batch size, wherever the rows were
+    /// meanwhile. Their memory is the caller's to account for.
+    /// # Errors
+    /// Those of reading temporary files, and an internal error if there are not so many rows.
+    pub(crate) fn take(&mut self, partition: usize, rows: usize) -> Result<Vec<RecordBatch>> {
+        if rows > self.rows(partition) {
+            return internal_err!("{rows} of {} rows of partition {partition} wanted", self.rows(partition));
+        }
+        if rows == 0 {
+            return Ok(vec![]);
+        }
+        if self.partitions[partition].placed_rows < rows {
+            self.place_collected()?;
+        }
+        let mut taken = Vec::with_capacity(rows.div_ceil(self.output_rows));
+        let mut left = rows;
+        while left > 0 {
+            let wanted = left.min(self.output_rows);
+            let pieces = self.take_pieces(partition, wanted)?;
+            let pieces: Vec<_> = pieces.iter().map(|(rows, range)| (rows, range.clone())).collect();
+            taken.extend(gather(&self.schema, &pieces)?);
+            left -= wanted;
+        }
+        self.make_room()?;
+        Ok(taken)
+    }
+
+    fn partition(&mut self, partition: usize) -> &mut PendingPartition {
+        if partition >= self.partitions.len() {
+            self.partitions.resize_with(partition + 1, PendingPartition::default);
+        }
+        &mut self.partitions[partition]
+    }
+
+    fn append(&mut self, partition: usize, piece: Piece) {
+        let pending = self.partition(partition);
+        pending.placed_rows += piece.rows as usize;
+        pending.pieces.push_back(piece);
+        self.blocks.pieces += 1;
+    }
+
+    /// The first `wanted` rows of `partition`, which has so many.
+    fn take_pieces(&mut self, partition: usize, wanted: usize) -> Result<Vec<(RecordBatch, Range<usize>)>> {
+        let mut taken = Vec::new();
+        let mut left = wanted;
+        while left > 0 {
+            let pending = &mut self.partitions[partition];
+            let Some(piece) = pending.pieces.front_mut() else {
+                return internal_err!("partition {partition} has {left} rows less than it should");
+            };
+            let rows = left.min(piece.rows as usize);
+            let range = piece.start as usize..piece.start as usize + rows;
+            let block = piece.block;
+            if rows == piece.rows as usize {
+                pending.pieces.pop_front();
+                self.blocks.pieces -= 1;
+            } else {
+                let rows = u32::try_from(rows).map_err(|error| internal_datafusion_err!("{error}"))?;
+                piece.start += rows;
+                piece.rows -= rows;
+            }
+            pending.placed_rows -= rows;
+            left -= rows;
+            self.read_block(block, range.clone(), &mut taken)?;
+            self.blocks.release(block, rows);
+        }
+        Ok(taken)
+    }
+
+    /// Adds the rows `range` of a block to `rows`.
+    fn read_block(
+        &mut self,
+        number: u32,
+        range: Range<usize>,
+        rows: &mut Vec<(RecordBatch, Range<usize>)>,
+    ) -> Result<()> {
+        let block = self.blocks.get(number)?;
+        let is_last = block.live_rows == range.len();
+        match &block.place {
+            Place::Memory { batches, .. } => add_range(batches, range, rows),
+            Place::Disk { cached: Some((batches, _)), .. } => add_range(batches, range, rows),
+            Place::Disk { spilled, cached: None } => {
+                let batches = self.files.read(spilled)?;
+                add_range(&batches, range, rows);
+                if !is_last {
+                    self.cache(number, batches)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a block that was read, since others of its partitions are likely to be next, if there is memory for it.
+    fn cache(&mut self, number: u32, batches: Vec<RecordBatch>) -> Result<()> {
+        let bytes = batches.iter().map(record_batch_bytes_with_dictionaries).sum::<usize>();
+        if self.row_bytes() + bytes > self.memory_limit {
+            self.blocks.drop_cached();
+        }
+        if self.row_bytes() + bytes <= self.memory_limit
+            && self.reservation.try_resize(self.used_bytes() + bytes).is_ok()
+        {
+            let block = self.blocks.get_mut(number)?;
+            if let Place::Disk { cached, .. } = &mut block.place {
+                *cached = Some((batches, bytes));
+                self.blocks.cached_bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of rows in memory: what a spill frees.
+    fn row_bytes(&self) -> usize {
+        let collected = self.collected.bytes + self.collected.parent_bytes;
+        self.blocks.memory_bytes + self.blocks.cached_bytes + collected
+    }
+
+    /// All bytes in memory, those that say where rows are included.
+    fn used_bytes(&self) -> usize {
+        self.row_bytes()
+            + self.blocks.pieces * size_of::<Piece>()
+            + self.blocks.blocks.len() * size_of::<Option<Block>>()
+            + self.partitions.len() * size_of::<PendingPartition>()
+    }
+
+    /// Spills if there is too much in memory, and reserves what is left.
+    fn make_room(&mut self) -> Result<()> {
+        if self.row_bytes() > self.memory_limit {
+            self.blocks.drop_cached();
+        }
+        if self.row_bytes() > self.memory_limit {
+            self.place_collected()?;
+            self.empty_memory()?;
+        }
+        if self.reservation.try_resize(self.used_bytes()).is_err() {
+            self.place_collected()?;
+            self.blocks.drop_cached();
+            self.relocate(Destination::Disk)?;
+            self.reservation.try_resize(self.used_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Copies rows together if most of the memory is that of rows that were taken, else spills them.
+    fn empty_memory(&mut self) -> Result<()> {
+        let live_bytes = self.blocks.live_bytes();
+        let is_mostly_dead =
+            live_bytes <= self.memory_limit / 2 && live_bytes <= self.blocks.memory_bytes / 2;
+        if is_mostly_dead && self.reservation.try_grow(live_bytes).is_ok() {
+            self.relocate(Destination::Memory)?;
+            if self.row_bytes() <= self.memory_limit {
+                return Ok(());
+            }
+        }
+        self.relocate(Destination::Disk)
+    }
+
+    /// Makes one block of the rows that were collected.
+    fn place_collected(&mut self) -> Result<()> {
+        let CollectedRows { mut batches, .. } = std::mem::take(&mut self.collected);
+        if batches.is_empty() {
+            return Ok(());
+        }
+        batches.sort_by_key(|(partition, _)| *partition);
+        let pieces: Vec<_> = batches.iter().map(|(_, rows)| (rows, 0..rows.num_rows())).collect();
+        let gathered = gather(&self.schema, &pieces)?;
+        let (rows, bytes) = size_of_batches(&gathered);
+        let place = Place::Memory { batches: gathered, bytes };
+        let block = self.blocks.insert(Block { place, rows, live_rows: rows })?;
+        let mut start = 0;
+        for same in batches.chunk_by(|(a, _), (b, _)| a == b) {
+            let partition = same[0].0;
+            let rows: usize = same.iter().map(|(_, rows)| rows.num_rows()).sum();
+            let piece = Piece::try_new(block, start..start + rows)?;
+            self.partitions[partition].collected_rows -= rows;
+            self.append(partition, piece);
+            start += rows;
+        }
+        Ok(())
+    }
+
+    /// Writes all rows that are in memory into new blocks, those of each partition together.
+    fn relocate(&mut self, destination: Destination) -> Result<()> {
+        let mut relocation = Relocation {
+            schema: &self.schema,
+            files: match destination {
+                Destination::Memory => None,
+                Destination::Disk => Some(&mut self.files),
+            },
+            created: Vec::new(),
+            pieces: Vec::new(),
+            group: Vec::new(),
+            group_rows: 0,
+            group_bytes: 0,
+        };
+        for (partition, pending) in self.partitions.iter().enumerate() {
+            relocation.add_partition(partition, pending, &self.blocks)?;
+        }
+        relocation.finish_group()?;
+        let Relocation { created, pieces, .. } = relocation;
+        if created.is_empty() {
+            return Ok(());
+        }
+        if destination == Destination::Disk {
+            self.spill_count += 1;
+            self.metrics.spill_file_count.add(1);
+            self.metrics.spilled_rows.add(created.iter().map(|block| block.rows).sum());
+            self.metrics.spilled_bytes.add(created.iter().map(Block::spilled_bytes).sum());
+        }
+        for pending in &mut self.partitions {
+            let kept =
+                pending.pieces.iter().take_while(|piece| !self.blocks.is_in_memory(piece.block)).count();
+            for piece in pending.pieces.drain(kept..) {
+                pending.placed_rows -= piece.rows as usize;
+                self.blocks.pieces -= 1;
+            }
+        }
+        self.blocks.drop_memory();
+        let numbers =
+            created.into_iter().map(|block| self.blocks.insert(block)).collect::<Result<Vec<_>>>()?;
+        for (partition, created, range) in pieces {
+            let piece = Piece::try_new(numbers[created], range)?;
+            self.append(partition, piece);
+        }
+        Ok(())
+    }
+}
+
+impl Debug for PendingRows {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingRows")
+            .field("partitions", &self.partitions.len())
+            .field("memory_bytes", &self.memory_bytes())
+            .field("spilled_bytes", &self.spilled_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Destination {
+    Memory,
+    Disk,
+}
+
+/// New blocks for rows that are in memory.
+struct Relocation<'a> {
+    schema: &'a SchemaRef,
+    /// `None`: the new blocks are in memory, too.
+    files: Option<&'a mut SpillFiles>,
+    created: Vec<Block>,
+    /// Partition, the block's place in `created`, rows in it.
+    pieces: Vec<(usize, usize, Range<usize>)>,
+    /// What the next block is made of.
+    group: Vec<(usize, &'a RecordBatch, Range<usize>)>,
+    group_rows: usize,
+    group_bytes: usize,
+}
+
+impl<'a> Relocation<'a> {
+    fn add_partition(
+        &mut self,
+        partition: usize,
+        pending: &PendingPartition,
+        blocks: &'a Blocks,
+    ) -> Result<()> {
+        let mut ranges = Vec::new();
+        for piece in pending.pieces.iter().skip_while(|piece| !blocks.is_in_memory(piece.block)) {
+            if let Place::Memory { batches, bytes } = &blocks.get(piece.block)?.place {
+                let row_bytes =
+                    bytes.div_ceil(batches.iter().map(RecordBatch::num_rows).sum::<usize>().max(1));
+                let start = piece.start as usize;
+                for_each_range(batches, start..start + piece.rows as usize, |batch, range| {
+                    ranges.push((batch, range, row_bytes));
+                });
+            }
+        }
+        let bytes: usize = ranges.iter().map(|(_, range, row_bytes)| range.len() * row_bytes).sum();
+        if self.group_bytes >= SHARED_BLOCK_BYTES || bytes >= SHARED_BLOCK_BYTES {
+            self.finish_group()?;
+        }
+        for (batch, mut range, row_bytes) in ranges {
+            while !range.is_empty() {
+                let bytes_left = MAX_BLOCK_BYTES.saturating_sub(self.group_bytes);
+                let fit = (bytes_left / row_bytes.max(1)).min(MAX_BLOCK_ROWS - self.group_rows);
+                if fit == 0 && self.group_rows > 0 {
+                    self.finish_group()?;
+                    continue;
+                }
+                let rows = range.len().min(fit.max(1));
+                self.group.push((partition, batch, range.start..range.start + rows));
+                self.group_rows += rows;
+                self.group_bytes += rows * row_bytes;
+                range.start += rows;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_group(&mut self) -> Result<()> {
+        let group = std::mem::take(&mut self.group);
+        let rows = std::mem::take(&mut self.group_rows);
+        self.group_bytes = 0;
+        if group.is_empty() {
+            return Ok(());
+        }
+        let pieces: Vec<_> = group.iter().map(|(_, batch, range)| (*batch, range.clone())).collect();
+        let batches = gather(self.schema, &pieces)?;
+        let place = match &mut self.files {
+            None => {
+                // A slice of a block would keep all of it.
+                let batches = batches.into_iter().map(with_own_memory).collect::<Result<Vec<_>, _>>()?;
+                let (_, bytes) = size_of_batches(&batches);
+                Place::Memory { batches, bytes }
+            }
+            Some(files) => Place::Disk { spilled: files.write(&batches)?, cached: None },
+        };
+        let mut start = 0;
+        for same in group.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let rows: usize = same.iter().map(|(_, _, range)| range.len()).sum();
+            self.pieces.push((same[0].0, self.created.len(), start..start + rows));
+            start += rows;
+        }
+        self.created.push(Block { place, rows, live_rows: rows });
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn try_new(block: u32, range: Range<usize>) -> Result<Self> {
+        match (u32::try_from(range.start), u32::try_from(range.len())) {
+            (Ok(start), Ok(rows)) => Ok(Self { block, start, rows }),
+            _ => Err(exec_datafusion_err!("a record batch has more than {} rows", range.end)),
+        }
+    }
+}
+
+impl Block {
+    fn spilled_bytes(&self) -> usize {
+        match &self.place {
+            Place::Memory { .. } => 0,
+            Place::Disk { spilled, .. } => spilled.bytes(),
+        }
+    }
+}
+
+impl Blocks {
+    fn insert(&mut self, block: Block) -> Result<u32> {
+        if let Place::Memory { bytes, .. } = &block.place {
+            self.memory_bytes += bytes;
+        }
+        if let Some(number) = self.free.pop() {
+            self.blocks[number as usize] = Some(block);
+            return Ok(number);
+        }
+        let number =
+            u32::try_from(self.blocks.len()).map_err(|_| exec_datafusion_err!("too many blocks of rows"))?;
+        self.blocks.push(Some(block));
+        Ok(number)
+    }
+
+    fn get(&self, number: u32) -> Result<&Block> {
+        self.blocks.get(number as usize).and_then(Option::as_ref).ok_or_else(|| missing(number))
+    }
+
+    fn get_mut(&mut self, number: u32) -> Result<&mut Block> {
+        self.blocks.get_mut(number as usize).and_then(Option::as_mut).ok_or_else(|| missing(number))
+    }
+
+    fn is_in_memory(&self, number: u32) -> bool {
+        self.get(number).is_ok_and(|block| matches!(block.place, Place::Memory { .. }))
+    }
+
+    /// Counts `rows` rows of a block as taken, and drops it after the last.
+    fn release(&mut self, number: u32, rows: usize) {
+        let Some(slot) = self.blocks.get_mut(number as usize) else { return };
+        let Some(block) = slot else { return };
+        block.live_rows = block.live_rows.saturating_sub(rows);
+        if block.live_rows == 0 {
+            match &block.place {
+                Place::Memory { bytes, .. } => self.memory_bytes -= bytes,
+                Place::Disk { cached, .. } => {
+                    self.cached_bytes -= cached.as_ref().map_or(0, |(_, bytes)| *bytes)
+                }
+            }
+            *slot = None;
+            self.free.push(number);
+        }
+    }
+
+    fn drop_memory(&mut self) {
+        for (number, slot) in (0..).zip(&mut self.blocks) {
+            if slot.as_ref().is_some_and(|block| matches!(block.place, Place::Memory { .. })) {
+                *slot = None;
+                self.free.push(number);
+            }
+        }
+        self.memory_bytes = 0;
+    }
+
+    fn drop_cached(&mut self) {
+        if self.cached_bytes > 0 {
+            for block in self.blocks.iter_mut().flatten() {
+                if let Place::Disk { cached, .. } = &mut block.place {
+                    *cached = None;
+                }
+            }
+            self.cached_bytes = 0;
+        }
+    }
+
+    /// Bytes in memory of rows that were not taken, if all rows of a block have the same size.
+    fn live_bytes(&self) -> usize {
+        let live = |block: &Block| match &block.place {
+            Place::Memory { bytes, .. } => bytes / block.rows.max(1) * block.live_rows,
+            Place::Disk { .. } => 0,
+        };
+        self.blocks.iter().flatten().map(live).sum()
+    }
+}
+
+impl CollectedRows {
+    fn push(&mut self, partition: usize, rows: RecordBatch) {
+        let data = rows.column(0).to_data();
+        let parent = data.buffers().first().map(|buffer| buffer.data_ptr().as_ptr() as usize);
+        if parent.is_none() || parent != self.parent {
+            self.parent_bytes +=
+                rows.columns().iter().map(|column| buffer_bytes(&column.to_data())).sum::<usize>();
+            self.parent = parent;
+        }
+        self.rows += rows.num_rows();
+        self.bytes += size_of::<(usize, RecordBatch)>() + rows.num_columns() * SLICE_BYTES;
+        self.batches.push((partition, rows));
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= COLLECTED_ROWS
+    }
+}
+
+/// About the size of an array that is a slice of another, without its buffers.
+const SLICE_BYTES: usize = 128;
+
+fn missing(number: u32) -> DataFusionError {
+    internal_datafusion_err!("block {number} of pending rows is gone")
+}
+
+/// Rows and bytes.
+fn size_of_batches(batches: &[RecordBatch]) -> (usize, usize) {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    (rows, batches.iter().map(record_batch_bytes_with_dictionaries).sum())
+}
+
+fn add_range(batches: &[RecordBatch], range: Range<usize>, rows: &mut Vec<(RecordBatch, Range<usize>)>) {
+    for_each_range(batches, range, |batch, range| rows.push((batch.clone(), range)));
+}
+
+/// Calls `each` with the parts of `range`, which counts rows of all `batches`.
+fn for_each_range<'a>(
+    batches: &'a [RecordBatch],
+    range: Range<usize>,
+    mut each: impl FnMut(&'a RecordBatch, Range<usize>),
+) {
+    let mut first = 0;
+    for batch in batches {
+        let start = range.start.max(first);
+        let end = range.end.min(first + batch.num_rows());
+        if start < end {
+            each(batch, start - first..end - first);
+        }
+        first += batch.num_rows();
+    }
+}
