@@ -286,3 +286,117 @@ impl Nested {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{FixedSizeListArray, LargeListArray, ListArray, StructArray};
+
+    use super::*;
+    use crate::geo::array::GeometryArray;
+    use crate::geo::wkb::parse_wkb;
+    use crate::geo::wkt::to_wkt;
+
+    fn extension(name: &str) -> Field {
+        let metadata = HashMap::from([("ARROW:extension:name".to_owned(), format!("geoarrow.{name}"))]);
+        Field::new("geometry", DataType::Null, true).with_metadata(metadata)
+    }
+
+    fn interleaved(numbers: &[f64], size: i32, name: &str) -> ArrayRef {
+        let item = Arc::new(Field::new(name, DataType::Float64, false));
+        Arc::new(FixedSizeListArray::new(item, size, Arc::new(Float64Array::from(numbers.to_vec())), None))
+    }
+
+    fn lists(values: ArrayRef, lengths: &[usize]) -> ArrayRef {
+        let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths(lengths.to_vec()), values, None))
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_lists_do() {
+        let ring = [0., 0., 4., 0., 4., 4., 0., 0.];
+        let coordinates = interleaved(&[ring, ring].concat(), 2, "xy");
+        let rings = lists(Arc::clone(&coordinates), &[4, 0, 4]);
+        let polygons = lists(Arc::clone(&rings), &[1, 2]);
+        let item = Arc::new(Field::new("item", polygons.data_type().clone(), true));
+        let of_polygons: ArrayRef = Arc::new(LargeListArray::new(
+            item,
+            OffsetBuffer::from_lengths([1, 0, 1]),
+            Arc::clone(&polygons),
+            None,
+        ));
+        for (name, array) in [
+            ("point", Arc::clone(&coordinates)),
+            ("linestring", Arc::clone(&rings)),
+            ("multipoint", rings),
+            ("multilinestring", Arc::clone(&polygons)),
+            ("polygon", polygons.slice(0, 1)),
+            ("multipolygon", of_polygons),
+        ] {
+            let field = extension(name);
+            for array in [ArrayRef::clone(&array), array.slice(array.len() - 1, 1)] {
+                let read = GeometryArray::try_with_field(&array, &field).unwrap();
+                let wkb = to_wkb_array(&array, &field).unwrap();
+                assert_eq!(wkb.len(), array.len());
+                for row in 0..array.len() {
+                    let (expected, found) = (read.value(row).unwrap().parse(), parse_wkb(wkb.value(row)));
+                    assert_eq!(found.is_ok(), expected.is_ok(), "{name} {row}");
+                    if let (Ok(found), Ok(expected)) = (found, expected) {
+                        assert_eq!(to_wkt(&found), to_wkt(&expected), "{name}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn heights_and_measures_are_written_in_the_order_of_wkb() {
+        let numbers = |code: u32, values: &[f64]| {
+            let mut bytes = vec![1];
+            bytes.extend(code.to_le_bytes());
+            values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+            bytes
+        };
+        let field = extension("point");
+        for (size, name, code) in [(3, "xyz", 1001), (3, "xym", 2001), (4, "xyzm", 3001)] {
+            let values: Vec<f64> = (0..size).map(f64::from).collect();
+            let wkb = to_wkb_array(&interleaved(&values, size, name), &field).unwrap();
+            assert_eq!(wkb.value(0), numbers(code, &values), "{name}");
+        }
+        let columns = ["x", "y", "m", "z"].into_iter().zip([1.0, 2.0, 4.0, 3.0]).map(|(name, value)| {
+            let array: ArrayRef = Arc::new(Float64Array::from(vec![Some(value), None]));
+            (Arc::new(Field::new(name, DataType::Float64, true)), array)
+        });
+        let points: ArrayRef = Arc::new(StructArray::from(columns.collect::<Vec<_>>()));
+        let wkb = to_wkb_array(&points, &field).unwrap();
+        assert_eq!(wkb.value(0), numbers(3001, &[1.0, 2.0, 3.0, 4.0]));
+        assert!(wkb.is_null(1));
+    }
+
+    #[test]
+    fn a_null_inside_is_an_error_and_numbers_that_are_not_finite_are_kept() {
+        let values = interleaved(&[0., 0., f64::NAN, 1.], 2, "xy");
+        let wkb = to_wkb_array(&lists(Arc::clone(&values), &[2]), &extension("linestring")).unwrap();
+        assert!(parse_wkb(wkb.value(0)).is_err());
+        let holed: ArrayRef = Arc::new(FixedSizeListArray::new(
+            Arc::new(Field::new("xy", DataType::Float64, false)),
+            2,
+            Arc::clone(values.as_fixed_size_list().values()),
+            Some(vec![true, false].into()),
+        ));
+        assert!(to_wkb_array(&holed, &extension("point")).unwrap().is_null(1));
+        let error = to_wkb_array(&lists(holed, &[1, 1]), &extension("multipoint")).unwrap_err();
+        assert!(error.to_string().contains("row 1"), "{error}");
+    }
+
+    #[test]
+    fn points_of_numbers_are_null_where_there_is_no_place() {
+        let x = Float64Array::from(vec![Some(1.0), None, Some(f64::NAN), Some(4.0)]);
+        let y = Float64Array::from(vec![Some(2.0), Some(1.0), Some(1.0), Some(f64::INFINITY)]);
+        let wkb = points_to_wkb(&x, &y).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|row| wkb.is_valid(row)), [true, false, false, false]);
+        assert_eq!(to_wkt(&parse_wkb(wkb.value(0)).unwrap()), "POINT(1 2)");
+    }
+}
