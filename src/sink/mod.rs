@@ -1,7 +1,13 @@
 //! Writes rows as a dataset: in order, in parallel, all of them or none.
 
+mod commit;
+mod durability;
+mod stage;
 mod target;
+mod write;
 mod write_mode;
 
+pub(crate) use commit::{Begun, Commit, DataFile, Transaction};
+pub(crate) use stage::{StagedFile, StagedInfo};
 pub(crate) use target::Target;
 pub use write_mode::WriteMode;
