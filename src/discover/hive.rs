@@ -1,7 +1,12 @@
 //! Partition columns: `key=value` segments of files' paths, typed.
 
 use datafusion::arrow::datatypes::DataType;
+<<<<<<< HEAD
 use datafusion::common::ScalarValue;
+=======
+use datafusion::common::{DataFusionError, ScalarValue, exec_err};
+use percent_encoding::percent_decode_str;
+>>>>>>> 45c48b38262f9cddc70c0a52e6558eb50284ce46
 
 use super::FileRange;
 use super::listing::ListedFile;
@@ -37,8 +42,10 @@ impl Partitions {
 
 /// Reads the partition columns of `files`.
 ///
-/// `declared` gives the names, and possibly types, when the user said them. Inferred types are `Int64` (every
-/// value is an integer), `Date32` (every value is `YYYY-MM-DD`), else `Utf8`; NULLs fit every type.
+/// `declared` gives the names, and possibly types, when the user said them. Otherwise the types are those of the commit
+/// log, which also has the values of its files, whatever their paths say; `logged` are its columns where no file is left.
+/// Without one they are inferred: `Int64` (every value is an integer), `Date32` (every value is `YYYY-MM-DD`), else `Utf8`;
+/// NULLs fit every type.
 ///
 /// # Errors
 /// [`OdpError::SchemaMismatch`] if two files have different keys, [`OdpError::InvalidData`] if a value does not
@@ -46,7 +53,11 @@ impl Partitions {
 pub(crate) fn read_partitions(
     files: &[ListedFile],
     declared: Option<&[DeclaredPartition]>,
+    logged: Option<&[(String, DataType)]>,
 ) -> Result<Partitions, OdpError> {
+    if files.is_empty() {
+        return Ok(Partitions { columns: columns_without_files(declared, logged), values: Vec::new() });
+    }
     let keyed: Vec<Vec<(String, Option<String>)>> = files.iter().map(key_values).collect();
     let keys_of = |segments: &[(String, Option<String>)]| -> Vec<String> {
         segments.iter().map(|(key, _)| key.clone()).collect()
@@ -77,12 +88,14 @@ pub(crate) fn read_partitions(
         }
         _ => names.into_iter().map(|name| DeclaredPartition { name, data_type: None }).collect(),
     };
+    let logged = logged_columns(files)?;
     let columns: Vec<(String, DataType)> = declared
         .into_iter()
         .enumerate()
         .map(|(i, column)| {
             let inferred = || infer_type(keyed.iter().filter_map(|segments| segments[i].1.as_deref()));
-            (column.name, column.data_type.unwrap_or_else(inferred))
+            let data_type = column.data_type.or_else(|| Some(logged.get(i)?.1.clone()));
+            (column.name, data_type.unwrap_or_else(inferred))
         })
         .collect();
     let values = files
@@ -92,15 +105,98 @@ pub(crate) fn read_partitions(
             segments
                 .iter()
                 .zip(&columns)
-                .map(|((_, value), (name, data_type))| parse_value(value.as_deref(), data_type, name, file))
+                .enumerate()
+                .map(|(i, ((_, value), (name, data_type)))| {
+                    let of_log = file.recorded().and_then(|(columns, _)| columns.get(i));
+                    let of_text = of_log.map_or(data_type, |(_, data_type)| data_type);
+                    let value = parse_value(value.as_deref(), of_text, name, file)?;
+                    match of_text == data_type {
+                        true => Ok(value),
+                        false => value.cast_to(data_type).map_err(|error| invalid(file, name, error)),
+                    }
+                })
                 .collect()
         })
         .collect::<Result<_, _>>()?;
     Ok(Partitions { columns, values })
 }
 
+/// The partition columns of a dataset of no files.
+fn columns_without_files(
+    declared: Option<&[DeclaredPartition]>,
+    logged: Option<&[(String, DataType)]>,
+) -> Vec<(String, DataType)> {
+    match declared.filter(|declared| !declared.is_empty()) {
+        Some(declared) => declared
+            .iter()
+            .map(|column| {
+                let of_log = || Some(logged?.iter().find(|(name, _)| *name == column.name)?.1.clone());
+                let data_type = column.data_type.clone().or_else(of_log);
+                (column.name.clone(), data_type.unwrap_or(DataType::Utf8))
+            })
+            .collect(),
+        None => logged.unwrap_or_default().to_vec(),
+    }
+}
+
+/// The partition columns that the commit log has for all of its files.
+fn logged_columns(files: &[ListedFile]) -> Result<Vec<(String, DataType)>, OdpError> {
+    let mut logged = files.iter().filter_map(|file| Some((file, file.recorded()?.0)));
+    let Some((first, columns)) = logged.next() else { return Ok(Vec::new()) };
+    for (file, others) in logged {
+        if columns != others {
+            return Err(OdpError::SchemaMismatch {
+                first: first.object_meta.location.to_string(),
+                second: file.object_meta.location.to_string(),
+                reason: format!("partition columns {columns:?} against {others:?}"),
+            });
+        }
+    }
+    Ok(columns.to_vec())
+}
+
+/// The value of each of `columns` for `file`, in their types.
+///
+/// # Errors
+/// As [`read_partitions`].
+pub(crate) fn partition_values(
+    file: &ListedFile,
+    columns: &[(String, DataType)],
+) -> Result<Vec<ScalarValue>, OdpError> {
+    let declared = columns.iter().map(|(name, data_type)| DeclaredPartition {
+        name: name.clone(),
+        data_type: Some(data_type.clone()),
+    });
+    let declared: Vec<_> = declared.collect();
+    let mut read = read_partitions(std::slice::from_ref(file), Some(&declared), None)?;
+    Ok(read.values.pop().unwrap_or_default())
+}
+
+/// The value of a partition column that a commit log has as `text`.
+pub(crate) fn exact_value(text: Option<&str>, data_type: &DataType) -> Result<ScalarValue, DataFusionError> {
+    let Some(text) = text else { return ScalarValue::try_from(data_type) };
+    let value = ScalarValue::try_from_string(text.to_owned(), data_type)?;
+    match value.is_null() {
+        true => exec_err!("{text:?} is not a {data_type}"),
+        false => Ok(value),
+    }
+}
+
 fn key_values(file: &ListedFile) -> Vec<(String, Option<String>)> {
+<<<<<<< HEAD
     file.directories.iter().filter_map(|segment| parse_partition_segment(segment)).collect()
+=======
+    if let Some((columns, values)) = file.recorded() {
+        return columns.iter().map(|(name, _)| name.clone()).zip(values.iter().cloned()).collect();
+    }
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    file.directories
+        .iter()
+        .filter_map(|segment| segment.split_once('='))
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (decode(key), (value != NULL_VALUE).then(|| decode(value))))
+        .collect()
+>>>>>>> 45c48b38262f9cddc70c0a52e6558eb50284ce46
 }
 
 fn infer_type<'a>(mut values: impl Iterator<Item = &'a str> + Clone) -> DataType {
@@ -127,19 +223,14 @@ fn parse_value(
     column: &str,
     file: &ListedFile,
 ) -> Result<ScalarValue, OdpError> {
-    let value = match text {
-        None => ScalarValue::try_from(data_type),
-        Some(text) => ScalarValue::try_from_string(text.to_owned(), data_type),
-    };
-    match (value, text) {
-        (Ok(value), Some(text)) if value.is_null() => Err(format!("{text:?} is not a {data_type}")),
-        (Ok(value), _) => Ok(value),
-        (Err(error), _) => Err(error.strip_backtrace()),
-    }
-    .map_err(|reason| OdpError::InvalidData {
+    exact_value(text, data_type).map_err(|error| invalid(file, column, error))
+}
+
+fn invalid(file: &ListedFile, column: &str, error: DataFusionError) -> OdpError {
+    OdpError::InvalidData {
         location: file.object_meta.location.to_string(),
-        source: format!("partition column {column:?}: {reason}").into(),
-    })
+        source: format!("partition column {column:?}: {}", error.strip_backtrace()).into(),
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +253,7 @@ mod tests {
                     e_tag: None,
                     version: None,
                 };
-                ListedFile { object_meta, directories }
+                ListedFile { object_meta, directories, logged: None }
             })
             .collect()
     }
@@ -174,6 +265,7 @@ mod tests {
                 "x/year=2020/day=2020-01-02/who=a%2Fb/f.parquet",
                 "x/year=021/day=__HIVE_DEFAULT_PARTITION__/who=7/f.parquet",
             ]),
+            None,
             None,
         )
         .unwrap();
@@ -187,16 +279,17 @@ mod tests {
     #[test]
     fn different_keys_name_both_files() {
         let error =
-            read_partitions(&files(&["a=1/x.parquet", "b=1/y.parquet"]), None).unwrap_err().to_string();
+            read_partitions(&files(&["a=1/x.parquet", "b=1/y.parquet"]), None, None).unwrap_err().to_string();
         assert!(error.contains("a=1/x.parquet") && error.contains("b=1/y.parquet"), "{error}");
     }
 
     #[test]
     fn declared_types_must_fit() {
         let declared = [DeclaredPartition { name: "a".into(), data_type: Some(DataType::Int32) }];
-        let read = read_partitions(&files(&["a=1/x.parquet"]), Some(&declared)).unwrap();
+        let read = read_partitions(&files(&["a=1/x.parquet"]), Some(&declared), None).unwrap();
         assert_eq!(read.values[0][0], ScalarValue::Int32(Some(1)));
-        let error = read_partitions(&files(&["a=z/x.parquet"]), Some(&declared)).unwrap_err().to_string();
+        let error =
+            read_partitions(&files(&["a=z/x.parquet"]), Some(&declared), None).unwrap_err().to_string();
         assert!(error.contains("a=z/x.parquet") && error.contains("\"a\""), "{error}");
     }
 }

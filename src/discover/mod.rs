@@ -2,6 +2,7 @@
 
 mod assemble;
 mod bounds;
+pub(crate) mod commit_log;
 mod facts;
 mod footer;
 mod footers;
@@ -17,28 +18,33 @@ mod snapshot_file;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::object_store::ObjectStore;
+use datafusion::object_store::{self, ObjectStore};
 
 use assemble::Assembly;
 use facts::FileFacts;
 pub(crate) use footer::{cached_footer, fetch_footer};
 use footers::{Int96Setting, Runs, read_footers};
 pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
-pub(crate) use hive::DeclaredPartition;
+pub(crate) use hive::{DeclaredPartition, exact_value, partition_values};
 use known_files::KnownFiles;
 pub(crate) use leaves::keeps_bounds;
+use listing::Location;
 pub(crate) use listing::without_credentials;
-use listing::{ListedFile, Listing, Location};
+pub(crate) use listing::{Directory, ListedFile, Listing};
 use snapshot_file::SnapshotFile;
 
 use crate::dataset::DatasetSnapshot;
 use crate::error::OdpError;
 use crate::options::{MetadataFiles, TableOptions};
+
+/// How often a dataset is listed again if commits replaced files between its listing and the reading of footers.
+const MAX_OPENINGS: u32 = 20;
 
 /// What to open, and how.
 #[derive(Debug, Clone)]
@@ -109,40 +115,89 @@ pub(crate) async fn open_snapshot(
     request: Request,
 ) -> Result<DatasetSnapshot, OdpError> {
     let place = Place::find(state, &request)?;
-    // A file that lies in two of the locations is read once.
-    let mut seen = HashSet::new();
-    let (mut listed, mut facts, mut snapshot_files) = (Vec::new(), Vec::new(), Vec::new());
-    for location in &place.locations {
-        let mut listing = location.list(place.store.as_ref(), &request.options.file_extensions).await?;
-        listing.files.retain(|file| seen.insert(file.object_meta.location.clone()));
-        let metadata_files = request.options.metadata_files;
-        let (known, snapshot_file) = known_files(state, &place, location, &listing, metadata_files).await;
-        facts.extend(all_facts(state, &place.store, known, &listing.files).await?);
-        if let Some(common) = listing.common_metadata.filter(|_| metadata_files != MetadataFiles::None) {
-            // The columns of a dataset without files.
-            let footer = read_footers(state, &place.store, vec![common]).await?;
-            facts.extend(footer.iter().map(|facts| facts.slice(&(0..0))));
+    for attempt in 0..MAX_OPENINGS {
+        match place.open(state, &request).await {
+            // A commit replaced files after they were listed: what it left is another, whole state.
+            Err((error, true)) if is_not_found(&error) => {
+                log::debug!("opening {} again: {error}", place.display());
+            }
+            other => return other.map_err(|(error, _)| error),
         }
-        listed.extend(listing.files);
-        snapshot_files.push(snapshot_file);
+        tokio::time::sleep(Duration::from_millis(1 << attempt.min(7))).await;
     }
-    let partitions = match request.options.hive_partitions || request.partitions.is_some() {
-        true => hive::read_partitions(&listed, request.partitions.as_deref())?,
-        false => hive::Partitions::given(request.range.as_ref(), listed.len()),
-    };
-    let snapshot = Assembly {
-        location: place.display(),
-        object_store_url: place.object_store_url,
-        listed,
-        facts,
-        partitions,
-        declared: request.schema,
-        unit: request.options.batch_unit,
-        range: request.range,
+    place.open(state, &request).await.map_err(|(error, _)| error)
+}
+
+impl Place {
+    /// With an error: whether a commit log may be the cause.
+    async fn open(
+        &self,
+        state: &dyn Session,
+        request: &Request,
+    ) -> Result<DatasetSnapshot, (OdpError, bool)> {
+        let mut has_log = false;
+        let opened = self.open_once(state, request, &mut has_log).await;
+        opened.map_err(|error| (error, has_log))
     }
-    .snapshot(&state.config_options().execution.parquet)?;
-    snapshot_files.iter().for_each(|file| file.teach(&snapshot));
-    Ok(snapshot)
+
+    async fn open_once(
+        &self,
+        state: &dyn Session,
+        request: &Request,
+        has_log: &mut bool,
+    ) -> Result<DatasetSnapshot, OdpError> {
+        // A file that lies in two of the locations is read once.
+        let mut seen = HashSet::new();
+        let (mut listed, mut facts, mut snapshot_files) = (Vec::new(), Vec::new(), Vec::new());
+        let mut logged_columns = None;
+        let extensions = &request.options.file_extensions;
+        for location in &self.locations {
+            let is_declared = request.schema.is_some();
+            let mut listing = location.list_files(self.store.as_ref(), extensions, is_declared).await?;
+            *has_log |= listing.log.is_some();
+            listing.files.retain(|file| seen.insert(file.object_meta.location.clone()));
+            let metadata_files = request.options.metadata_files;
+            let (known, snapshot_file) = known_files(state, self, location, &listing, metadata_files).await;
+            facts.extend(all_facts(state, &self.store, known, &listing.files).await?);
+            if let Some(common) = listing.common_metadata.filter(|_| metadata_files != MetadataFiles::None) {
+                // The columns of a dataset without files.
+                let footer = read_footers(state, &self.store, vec![common]).await?;
+                facts.extend(footer.iter().map(|facts| facts.slice(&(0..0))));
+            }
+            listed.extend(listing.files);
+            snapshot_files.push(snapshot_file);
+            logged_columns = logged_columns.or(listing.log.and_then(|log| log.columns));
+        }
+        let partitions = match request.options.hive_partitions || request.partitions.is_some() {
+            true => hive::read_partitions(&listed, request.partitions.as_deref(), logged_columns.as_deref())?,
+            false => hive::Partitions::given(request.range.as_ref(), listed.len()),
+        };
+        let snapshot = Assembly {
+            location: self.display(),
+            object_store_url: self.object_store_url.clone(),
+            listed,
+            facts,
+            partitions,
+            declared: request.schema.clone(),
+            unit: request.options.batch_unit,
+            range: request.range.clone(),
+        }
+        .snapshot(&state.config_options().execution.parquet)?;
+        snapshot_files.iter().for_each(|file| file.teach(&snapshot));
+        Ok(snapshot)
+    }
+}
+
+/// Whether an object that was there when it was listed is there no more.
+fn is_not_found(error: &OdpError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(object_store::Error::NotFound { .. })) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The files of a location that need not be read: the snapshot file speaks of them, or the `_metadata` file.
@@ -214,7 +269,7 @@ pub(crate) async fn write_snapshots(
     for location in &place.locations {
         let directory = location.directory()?;
         let store = place.store.as_ref();
-        let listing = location.list(store, &request.options.file_extensions).await?;
+        let listing = location.list_files(store, &request.options.file_extensions, false).await?;
         if listing.files.iter().any(|file| file.object_meta.location == *directory) {
             let what =
                 format!("a snapshot file for {}, which is a file and no directory", location.display());
