@@ -21,8 +21,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ctx = SessionContext::new();
     datafusion_odp::register(&ctx)?;
     let dir = tempfile::tempdir()?;
-    let (source, export) =
-        (dir.path().join("observations").display().to_string(), dir.path().join("export").display().to_string());
+    let (source, export) = (
+        dir.path().join("observations").display().to_string(),
+        dir.path().join("export").display().to_string(),
+    );
 
     // A year and a half of observations, one every quarter of an hour, in the order of time.
     let make = format!(
@@ -56,7 +58,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ctx.register_table("observations", std::sync::Arc::new(table))?;
     ctx.register_table("export", std::sync::Arc::new(OdpTableProvider::open(&ctx, &export).await?))?;
     let summary = "count(*), sum(id), sum(temperature_c)";
-    let expected = ctx.sql(&format!("SELECT {summary} FROM observations WHERE {within}")).await?.collect().await?;
+    let expected =
+        ctx.sql(&format!("SELECT {summary} FROM observations WHERE {within}")).await?.collect().await?;
     let found = ctx.sql(&format!("SELECT {summary} FROM export")).await?.collect().await?;
     let numbers = |rows: &[RecordBatch]| {
         let row = &rows[0];

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result as DataFusionResult, exec_err};
@@ -95,26 +97,34 @@ async fn files_are_the_same_bytes_for_any_number_of_threads_in_the_order_of_the_
     let rows = many_rows();
     write_observations(source.path(), 3, 10, rows / 30)?;
     let mut first: Option<[BTreeMap<_, _>; 2]> = None;
-    for (partitions, batch_size, settings) in
-        [(1, 8192, vec![]), (2, 1000, vec![("odp.max_partitions", "0")]), (16, 333, vec![("odp.source_order", "false")])]
-    {
+    for (partitions, batch_size, settings) in [
+        (1, 8192, vec![]),
+        (2, 1000, vec![("odp.max_partitions", "0")]),
+        (16, 333, vec![("odp.source_order", "false")]),
+    ] {
         let ctx = session(partitions, &settings)?;
         ctx.state_ref().write().config_mut().options_mut().execution.batch_size = batch_size;
-        run(&ctx, &format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{}'", text(source.path()))).await?;
+        run(&ctx, &format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{}'", text(source.path())))
+            .await?;
         let out = tempfile::tempdir()?;
         let (flat, hive) = (out.path().join("flat"), out.path().join("hive"));
         let filtered = "SELECT *, id % 3 AS part FROM t WHERE depth < 150";
         let options = "OPTIONS ('batch_rows' '2500', 'max_file_rows' '20000')";
         run(&ctx, &format!("COPY ({filtered}) TO '{}/' STORED AS ODP {options}", text(&flat))).await?;
-        run(&ctx, &format!("COPY ({filtered}) TO '{}/' STORED AS ODP PARTITIONED BY (part) {options}", text(&hive)))
-            .await?;
+        run(
+            &ctx,
+            &format!("COPY ({filtered}) TO '{}/' STORED AS ODP PARTITIONED BY (part) {options}", text(&hive)),
+        )
+        .await?;
         let mut all = Vec::new();
         for path in data_files(&flat)?.values() {
             all.extend(ids(path)?);
         }
         let expected = run(&ctx, "SELECT id FROM t WHERE depth < 150 ORDER BY id").await?;
-        let expected: Vec<i64> =
-            expected.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        let expected: Vec<i64> = expected
+            .iter()
+            .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
         assert_eq!(all, expected, "{partitions} partitions");
         assert!(data_files(&flat)?.len() > 1);
         let mut of_part = BTreeMap::<String, Vec<i64>>::new();
@@ -161,7 +171,8 @@ async fn inserted_rows_are_seen_by_the_table_and_by_whoever_opens_it_anew() -> R
     let dir = tempfile::tempdir()?;
     let location = text(&dir.path().join("new"));
     let ctx = session(2, &[])?;
-    let create = "CREATE EXTERNAL TABLE t (id BIGINT, station VARCHAR, year INT) STORED AS ODP PARTITIONED BY (year)";
+    let create =
+        "CREATE EXTERNAL TABLE t (id BIGINT, station VARCHAR, year INT) STORED AS ODP PARTITIONED BY (year)";
     run(&ctx, &format!("{create} LOCATION '{location}/'")).await?;
     assert_eq!(count(&ctx, "SELECT count(*) FROM t").await?, 0);
     run(&ctx, "INSERT INTO t VALUES (1, 'a', 2020), (2, 'b', 2021), (3, NULL, NULL)").await?;
@@ -203,7 +214,9 @@ async fn modes_say_what_becomes_of_rows_that_are_there() -> Result<()> {
                 run(&ctx, &format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{location}'")).await?;
                 let found = run(&ctx, "SELECT id, part FROM t").await?;
                 let column = |i: usize| {
-                    let of = move |batch: &RecordBatch| batch.column(i).as_primitive::<Int64Type>().values().to_vec();
+                    let of = move |batch: &RecordBatch| {
+                        batch.column(i).as_primitive::<Int64Type>().values().to_vec()
+                    };
                     found.iter().flat_map(of).collect::<Vec<_>>()
                 };
                 let found: BTreeSet<(i64, i64)> = column(0).into_iter().zip(column(1)).collect();
@@ -222,8 +235,36 @@ async fn modes_say_what_becomes_of_rows_that_are_there() -> Result<()> {
 /// Every kind of value that breaks paths, as text, with the one that other engines take for NULL.
 fn odd_texts() -> Vec<Option<String>> {
     let texts = [
-        "", "..", ".", "/", "a/b", "%", "%2F", "=", "a=b", "NULL", "null", "__HIVE_DEFAULT_PARTITION__", "🐋", "é", "e\u{301}",
-        "a b", " a ", "a.", "#1", "CON", "\\", ":", "*?\"<>|", "\u{1}\n\t", "A", "a", "_x", ".x", "'", "x.parquet",
+        "",
+        "..",
+        ".",
+        "/",
+        "a/b",
+        "%",
+        "%2F",
+        "=",
+        "a=b",
+        "NULL",
+        "null",
+        "__HIVE_DEFAULT_PARTITION__",
+        "🐋",
+        "é",
+        "e\u{301}",
+        "a b",
+        " a ",
+        "a.",
+        "#1",
+        "CON",
+        "\\",
+        ":",
+        "*?\"<>|",
+        "\u{1}\n\t",
+        "A",
+        "a",
+        "_x",
+        ".x",
+        "'",
+        "x.parquet",
     ];
     let mut all: Vec<Option<String>> = texts.iter().map(|text| Some((*text).to_owned())).collect();
     all.extend([None, Some("x".repeat(300)), Some(format!("{}y", "x".repeat(299))), Some("🐋".repeat(75))]);
@@ -243,8 +284,9 @@ async fn odd_partition_values_come_back_as_they_were_and_stay_inside() -> Result
         ("name", Arc::new(StringArray::from(texts.clone())) as ArrayRef),
         (
             "f",
-            Arc::new(datafusion::arrow::array::Float64Array::from_iter_values(numbers.iter().map(|&i| float_of(i))))
-                as ArrayRef,
+            Arc::new(datafusion::arrow::array::Float64Array::from_iter_values(
+                numbers.iter().map(|&i| float_of(i)),
+            )) as ArrayRef,
         ),
         (
             "day",
@@ -269,7 +311,8 @@ async fn odd_partition_values_come_back_as_they_were_and_stay_inside() -> Result
                 // NaN is not itself, and zeros are each other.
                 DataType::Float64 => {
                     let bits = |array: &ArrayRef| -> Vec<u64> {
-                        let values = array.as_primitive::<datafusion::arrow::datatypes::Float64Type>().values();
+                        let values =
+                            array.as_primitive::<datafusion::arrow::datatypes::Float64Type>().values();
                         values.iter().map(|v| v.to_bits()).collect()
                     };
                     assert_eq!(bits(&read), bits(rows.column(i)), "partitions by {column}: {}", field.name());
@@ -303,7 +346,8 @@ async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_boun
         .map(|batch| {
             let first = batch * 8192;
             let ids: Vec<i64> = (first..rows.min(first + 8192)).map(|id| id as i64).collect();
-            let part: Int32Array = ids.iter().map(|_| Some(random.random_range(0..partitions as i32))).collect();
+            let part: Int32Array =
+                ids.iter().map(|_| Some(random.random_range(0..partitions as i32))).collect();
             let label: StringArray = ids.iter().map(|id| Some(format!("label {id}"))).collect();
             Ok(RecordBatch::try_from_iter([
                 ("id", Arc::new(Int64Array::from(ids)) as ArrayRef),
@@ -350,13 +394,15 @@ async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_boun
 async fn memory_that_does_not_suffice_is_an_error_and_leaves_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_observations(&dir.path().join("source"), 1, 1, 20_000)?;
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(50_000))).build_arc()?;
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(50_000))).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     datafusion_odp::register(&ctx)?;
     let table = OdpTableProvider::open(&ctx, text(&dir.path().join("source"))).await?;
     ctx.register_table("t", Arc::new(table))?;
     let out = dir.path().join("out");
-    let error = run(&ctx, &format!("COPY t TO '{}/' STORED AS ODP", text(&out))).await.err().ok_or("no error")?;
+    let error =
+        run(&ctx, &format!("COPY t TO '{}/' STORED AS ODP", text(&out))).await.err().ok_or("no error")?;
     assert!(error.to_string().contains("OdpSink"), "{error}");
     assert!(data_files(&out)?.is_empty());
     Ok(())
@@ -438,7 +484,8 @@ async fn a_write_that_is_cancelled_leaves_nothing_or_all() -> Result<()> {
                 Ok(table) => table.snapshot().num_rows(),
                 Err(_) => 0,
             };
-            let is_staged = fs::read_dir(target.join("_odp/stage")).is_ok_and(|mut entries| entries.next().is_some());
+            let is_staged =
+                fs::read_dir(target.join("_odp/stage")).is_ok_and(|mut entries| entries.next().is_some());
             if !is_staged {
                 break;
             }

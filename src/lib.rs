@@ -84,7 +84,7 @@ pub use error::OdpError;
 pub use filter::{FilterDate, FilterTime, FilterTimestamp, FilterValue, FilterVariables, print_filter};
 pub use options::{BatchUnit, MetadataFiles, OdpOptions, OnInvalidGeometry, TableOptions};
 pub use register::register;
-pub use sink::{WriteMode, WriteMetadataFiles, WriteOptions, WriteReport, WrittenColumn, WrittenFile};
+pub use sink::{WriteMetadataFiles, WriteMode, WriteOptions, WriteReport, WrittenColumn, WrittenFile};
 pub use table::{
     BatchStream, BatchTicket, KeptReason, OdpTableBuilder, OdpTableProvider, RowBounds, SelectedBatch,
     Selection, SelectionBuilder, SelectionFilter, WriteOdp,

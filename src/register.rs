@@ -13,8 +13,8 @@ use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
 use crate::sink::LastWrite;
 use crate::table::{
-    AnalyzeFunction, BatchesFunction, FilesFunction, OdpTableFactory, OpenTicketFunction, SelectFunction,
-    TicketsFunction, OdpFormatFactory, WriteReportFunction,
+    AnalyzeFunction, BatchesFunction, FilesFunction, OdpFormatFactory, OdpTableFactory, OpenTicketFunction,
+    SelectFunction, TicketsFunction, WriteReportFunction,
 };
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, `COPY … STORED AS ODP`, the spatial functions, the table functions

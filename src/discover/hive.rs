@@ -1,16 +1,11 @@
 //! Partition columns: `key=value` segments of files' paths, typed.
 
 use datafusion::arrow::datatypes::DataType;
-<<<<<<< HEAD
 use datafusion::common::ScalarValue;
-=======
-use datafusion::common::{DataFusionError, ScalarValue, exec_err};
-use percent_encoding::percent_decode_str;
->>>>>>> 45c48b38262f9cddc70c0a52e6558eb50284ce46
 
 use super::FileRange;
 use super::listing::ListedFile;
-use crate::dataset::parse_partition_segment;
+use crate::dataset::{parse_partition_segment, partition_value_from_text};
 use crate::error::OdpError;
 
 /// A partition column as a table declares it; the type is inferred if there is none.
@@ -107,12 +102,17 @@ pub(crate) fn read_partitions(
                 .zip(&columns)
                 .enumerate()
                 .map(|(i, ((_, value), (name, data_type)))| {
-                    let of_log = file.recorded().and_then(|(columns, _)| columns.get(i));
-                    let of_text = of_log.map_or(data_type, |(_, data_type)| data_type);
-                    let value = parse_value(value.as_deref(), of_text, name, file)?;
-                    match of_text == data_type {
+                    // What the log says is exact; what a path says was made by others.
+                    let Some((_, recorded)) = file.recorded().and_then(|(columns, _)| columns.get(i)) else {
+                        return parse_value(value.as_deref(), data_type, name, file);
+                    };
+                    let value = partition_value_from_text(value.as_deref(), recorded)
+                        .map_err(|error| invalid(file, name, &error.to_string()))?;
+                    match recorded == data_type {
                         true => Ok(value),
-                        false => value.cast_to(data_type).map_err(|error| invalid(file, name, error)),
+                        false => value
+                            .cast_to(data_type)
+                            .map_err(|error| invalid(file, name, &error.strip_backtrace())),
                     }
                 })
                 .collect()
@@ -172,31 +172,11 @@ pub(crate) fn partition_values(
     Ok(read.values.pop().unwrap_or_default())
 }
 
-/// The value of a partition column that a commit log has as `text`.
-pub(crate) fn exact_value(text: Option<&str>, data_type: &DataType) -> Result<ScalarValue, DataFusionError> {
-    let Some(text) = text else { return ScalarValue::try_from(data_type) };
-    let value = ScalarValue::try_from_string(text.to_owned(), data_type)?;
-    match value.is_null() {
-        true => exec_err!("{text:?} is not a {data_type}"),
-        false => Ok(value),
-    }
-}
-
 fn key_values(file: &ListedFile) -> Vec<(String, Option<String>)> {
-<<<<<<< HEAD
-    file.directories.iter().filter_map(|segment| parse_partition_segment(segment)).collect()
-=======
     if let Some((columns, values)) = file.recorded() {
         return columns.iter().map(|(name, _)| name.clone()).zip(values.iter().cloned()).collect();
     }
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    file.directories
-        .iter()
-        .filter_map(|segment| segment.split_once('='))
-        .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| (decode(key), (value != NULL_VALUE).then(|| decode(value))))
-        .collect()
->>>>>>> 45c48b38262f9cddc70c0a52e6558eb50284ce46
+    file.directories.iter().filter_map(|segment| parse_partition_segment(segment)).collect()
 }
 
 fn infer_type<'a>(mut values: impl Iterator<Item = &'a str> + Clone) -> DataType {
@@ -217,19 +197,30 @@ fn date(text: &str) -> Option<ScalarValue> {
     ScalarValue::try_from_string(text.to_owned(), &DataType::Date32).ok().filter(|value| !value.is_null())
 }
 
+/// A value as a path has it.
 fn parse_value(
     text: Option<&str>,
     data_type: &DataType,
     column: &str,
     file: &ListedFile,
 ) -> Result<ScalarValue, OdpError> {
-    exact_value(text, data_type).map_err(|error| invalid(file, column, error))
+    let value = match text {
+        None => ScalarValue::try_from(data_type),
+        Some(text) => ScalarValue::try_from_string(text.to_owned(), data_type),
+    };
+    match (value, text) {
+        (Ok(value), Some(text)) if value.is_null() => {
+            Err(invalid(file, column, &format!("{text:?} is not a {data_type}")))
+        }
+        (Ok(value), _) => Ok(value),
+        (Err(error), _) => Err(invalid(file, column, &error.strip_backtrace())),
+    }
 }
 
-fn invalid(file: &ListedFile, column: &str, error: DataFusionError) -> OdpError {
+fn invalid(file: &ListedFile, column: &str, reason: &str) -> OdpError {
     OdpError::InvalidData {
         location: file.object_meta.location.to_string(),
-        source: format!("partition column {column:?}: {}", error.strip_backtrace()).into(),
+        source: format!("partition column {column:?}: {reason}").into(),
     }
 }
 

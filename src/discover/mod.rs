@@ -31,7 +31,7 @@ use facts::FileFacts;
 pub(crate) use footer::{cached_footer, fetch_footer};
 use footers::{Int96Setting, Runs, read_footers};
 pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
-pub(crate) use hive::{DeclaredPartition, exact_value, partition_values};
+pub(crate) use hive::{DeclaredPartition, partition_values};
 use known_files::KnownFiles;
 pub(crate) use leaves::keeps_bounds;
 use listing::Location;

@@ -25,11 +25,12 @@ use super::durability::{Disk, LocalDisk, blocking};
 use super::stage::{Pending, StagedFile, StagedInfo};
 use super::write::{BoxError, CONCURRENT_REQUESTS, Write, utc_now};
 use super::{Target, WriteMode};
+use crate::dataset::partition_value_from_text;
 use crate::discover::commit_log::{
     AddedFile, CHECKPOINT_INTERVAL, LiveFile, LogState, PartitionColumns, Record, RemovedFile, below,
     checkpoint_path, is_ours, log_directory, record_path, stage_directory,
 };
-use crate::discover::{Directory, ListedFile, Listing, exact_value, partition_values};
+use crate::discover::{Directory, ListedFile, Listing, partition_values};
 use crate::error::OdpError;
 
 /// Bytes at the end of a file that are read at first to verify it.
@@ -144,19 +145,14 @@ impl Transaction {
             }
         }
         let is_local = disk.is_some();
-        let list = async |target: &Target| {
-            Directory::new(&target.path, file_extensions, &target.display, is_local)
-                .list(target.store.as_ref())
-                .await
-        };
         // Nothing is made where nothing is to be written.
         if matches!(mode, WriteMode::ErrorIfExists | WriteMode::Ignore)
-            && let Some(refused) = refused(&target, mode, &list(&target).await?)
+            && let Some(refused) = refused(&target, mode, &list(&target, file_extensions, is_local).await?)
         {
             return refused;
         }
         let write = Arc::new(Write::begin(target, disk).await?);
-        let begun = Self::begin_in(&write, mode, list).await;
+        let begun = Self::begin_in(&write, mode, file_extensions, is_local).await;
         match begun {
             Ok(Ok(base)) => Ok(Begun::Write(Self { write, mode, base, keep_replaced: false })),
             Ok(Err(refused)) => {
@@ -174,10 +170,11 @@ impl Transaction {
     async fn begin_in(
         write: &Arc<Write>,
         mode: WriteMode,
-        list: impl AsyncFn(&Target) -> Result<Listing, OdpError>,
+        file_extensions: &[String],
+        is_local: bool,
     ) -> Result<Result<Base, Result<Begun, OdpError>>, OdpError> {
         for _ in 0..MAX_ROUNDS {
-            let listing = list(&write.target).await?;
+            let listing = list(&write.target, file_extensions, is_local).await?;
             if let Some(refused) = refused(&write.target, mode, &listing) {
                 return Ok(Err(refused));
             }
@@ -188,7 +185,7 @@ impl Transaction {
             let mut adopted = ours(&listing);
             if !adopted.is_empty() {
                 // A writer may just have given up, and with it the log: its files are then gone, too.
-                let again = list(&write.target).await?;
+                let again = list(&write.target, file_extensions, is_local).await?;
                 if again.log.is_some() {
                     continue;
                 }
@@ -581,13 +578,19 @@ impl ReplacedPartitions {
     }
 }
 
+/// What is in the directory.
+async fn list(target: &Target, file_extensions: &[String], is_local: bool) -> Result<Listing, OdpError> {
+    let directory = Directory::new(&target.path, file_extensions, &target.display, is_local);
+    directory.list(target.store.as_ref()).await
+}
+
 fn exact_values(
     texts: &[Option<String>],
     columns: &[(String, DataType)],
 ) -> Result<Vec<ScalarValue>, BoxError> {
     let values = texts.iter().zip(columns);
     Ok(values
-        .map(|(text, (_, data_type))| exact_value(text.as_deref(), data_type))
+        .map(|(text, (_, data_type))| partition_value_from_text(text.as_deref(), data_type))
         .collect::<Result<_, _>>()?)
 }
 

@@ -17,7 +17,7 @@ use parquet::file::metadata::SortingColumn;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::assembler::{Assembler, FileLimits};
-use super::commit::{BeginOptions, Begun, Commit, Transaction};
+use super::commit::{Begun, Commit, Transaction};
 use super::distributor::{SampledRows, Submitter, write_partitioned, write_whole};
 use super::encoder::{Encoder, joined, leaf_count};
 use super::file_writer::FinishedFile;
@@ -134,7 +134,8 @@ impl OdpSink {
     /// Makes what is staged visible, and says what it is.
     async fn commit(&self, transaction: Transaction, staged: Staged) -> Result<WriteReport> {
         let Staged { files, file_schema, partition_columns } = staged;
-        let (data, footers): (Vec<_>, Vec<_>) = files.into_iter().map(|file| (file.data, file.footer)).unzip();
+        let (data, footers): (Vec<_>, Vec<_>) =
+            files.into_iter().map(|file| (file.data, file.footer)).unzip();
         let names: Vec<String> = partition_columns.iter().map(|(name, _)| name.clone()).collect();
         let mut written: Vec<WrittenFile> = data
             .iter()
@@ -180,8 +181,7 @@ fn sorting_columns(order: &[(String, SortOptions)], schema: &SchemaRef) -> Optio
         else {
             break;
         };
-        let before: usize =
-            schema.fields()[..index].iter().map(|field| leaf_count(field.data_type())).sum();
+        let before: usize = schema.fields()[..index].iter().map(|field| leaf_count(field.data_type())).sum();
         debug_assert_eq!(leaf_count(field.data_type()), 1);
         columns.push(SortingColumn {
             column_idx: i32::try_from(before).ok()?,
@@ -231,15 +231,11 @@ impl DataSink for OdpSink {
     async fn write_all(&self, data: SendableRecordBatchStream, context: &Arc<TaskContext>) -> Result<u64> {
         let WriteRequest { target, mode, file_extensions, .. } = &self.request;
         // Before a row is read, what can be refused is refused.
-        let begin = BeginOptions {
-            mode: *mode,
-            file_extensions: file_extensions.clone(),
-            keep_replaced: self.request.options.keeps_replaced(),
-        };
-        let report = match Transaction::begin(target.clone(), begin).await? {
+        let report = match Transaction::begin(target.clone(), *mode, file_extensions).await? {
             Begun::Nothing => self.report(None, Vec::new(), Vec::new()),
             Begun::Write(transaction) => {
-                let transaction = Arc::new(transaction);
+                let keep_replaced = self.request.options.keeps_replaced();
+                let transaction = Arc::new(transaction.with_keep_replaced(keep_replaced));
                 let staged = self.stage(data, &transaction, context).await;
                 let Some(transaction) = Arc::into_inner(transaction) else {
                     return internal_err!("a task of the write outlived it");

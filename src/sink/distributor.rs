@@ -3,6 +3,7 @@
 //!
 //! All of it follows from the rows and their order alone, not from threads, record batches or memory: so do the files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -25,6 +26,9 @@ const SAMPLE_ROWS: usize = 10_000;
 
 /// A file is closed for another partition's sake if its partition got none of the last so many row groups' rows.
 const IDLE_ROW_GROUPS: u64 = 4;
+
+/// Rows of all partitions between two decisions on which files to write to, whatever record batches they come in.
+const DECISION_ROWS: u64 = 8_192;
 
 /// Encodes row groups, a few at a time, and hands them to the assembler in order.
 pub(super) struct Submitter {
@@ -95,7 +99,11 @@ impl SampledRows {
 }
 
 /// Writes all rows to one place. At least one file, be it empty.
-pub(super) async fn write_whole(mut rows: SampledRows, group_rows: usize, submitter: Submitter) -> Result<()> {
+pub(super) async fn write_whole(
+    mut rows: SampledRows,
+    group_rows: usize,
+    submitter: Submitter,
+) -> Result<()> {
     let place = Arc::new(Place { partition: 0, directory: String::new(), values: Vec::new() });
     let mut cutter = RowGroupCutter::new(group_rows);
     while let Some(batch) = rows.next().await? {
@@ -114,13 +122,15 @@ struct Partitions {
     partitioner: Partitioner,
     pending: PendingRows,
     places: Vec<Arc<Place>>,
-    /// For each partition: rows of all partitions read when it got its last ones.
+    /// For each partition: rows of all partitions read at the decision after its last ones.
     last_seen: Vec<u64>,
     is_open: Vec<bool>,
     open: usize,
     max_open: usize,
     group_rows: usize,
     rows_read: u64,
+    /// Partitions that got rows since the last decision.
+    touched: BTreeSet<usize>,
     submitter: Submitter,
 }
 
@@ -134,7 +144,8 @@ pub(super) async fn write_partitioned(
     context: &Arc<TaskContext>,
     submitter: Submitter,
 ) -> Result<()> {
-    let pending = PendingRows::new(Arc::clone(partitioner.file_schema()), context, buffer_bytes);
+    let schema = Arc::clone(partitioner.file_schema());
+    let pending = PendingRows::try_new(schema, context, buffer_bytes, submitter.metrics.spill())?;
     let mut partitions = Partitions {
         partitioner,
         pending,
@@ -145,6 +156,7 @@ pub(super) async fn write_partitioned(
         max_open,
         group_rows,
         rows_read: 0,
+        touched: BTreeSet::new(),
         submitter,
     };
     while let Some(batch) = rows.next().await? {
@@ -155,23 +167,47 @@ pub(super) async fn write_partitioned(
 
 impl Partitions {
     async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        for (partition, rows) in self.partitioner.split(batch)? {
-            if partition == self.places.len() {
-                self.places.push(Arc::new(Place {
-                    partition,
-                    directory: self.partitioner.directory(partition).to_owned(),
-                    values: self.partitioner.values(partition).to_vec(),
-                }));
-                self.last_seen.push(0);
-                self.is_open.push(false);
+        let mut first = 0;
+        while first < batch.num_rows() {
+            let left = DECISION_ROWS - self.rows_read % DECISION_ROWS;
+            let rows = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows() - first);
+            self.add(&batch.slice(first, rows))?;
+            first += rows;
+            if self.rows_read.is_multiple_of(DECISION_ROWS) {
+                self.write_full().await?;
             }
-            self.rows_read += rows.num_rows() as u64;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let arranged = self.partitioner.arrange(batch)?;
+        for partition in self.places.len()..self.partitioner.len() {
+            self.places.push(Arc::new(Place {
+                partition,
+                directory: self.partitioner.directory(partition).to_owned(),
+                values: self.partitioner.values(partition).to_vec(),
+            }));
+            self.last_seen.push(0);
+            self.is_open.push(false);
+        }
+        self.rows_read += batch.num_rows() as u64;
+        self.touched.extend(arranged.partitions.iter().map(|(partition, _)| *partition));
+        self.pending.push_arranged(arranged)
+    }
+
+    /// Writes the row groups that are full, where a file is open or may be.
+    async fn write_full(&mut self) -> Result<()> {
+        let touched = std::mem::take(&mut self.touched);
+        for &partition in &touched {
             self.last_seen[partition] = self.rows_read;
-            self.pending.push(partition, rows)?;
+        }
+        for partition in touched {
             while self.pending.rows(partition) >= self.group_rows && self.may_open(partition).await? {
                 self.append(partition, self.group_rows).await?;
             }
         }
+        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         Ok(())
     }
 
@@ -193,7 +229,6 @@ impl Partitions {
 
     async fn append(&mut self, partition: usize, rows: usize) -> Result<()> {
         let group = self.pending.take(partition, rows)?;
-        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         if !self.is_open[partition] {
             self.is_open[partition] = true;
             self.open += 1;
@@ -223,6 +258,7 @@ impl Partitions {
         for partition in open.into_iter().chain(others) {
             self.close(partition).await?;
         }
+        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         Ok(())
     }
 }

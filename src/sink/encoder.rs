@@ -142,7 +142,12 @@ fn encode_column(
 ) -> Result<Vec<ArrowColumnChunk>> {
     let leaves = compute_leaves(field, column)?;
     if leaves.len() != writers.len() {
-        return internal_err!("column {} has {} leaves, expected {}", field.name(), leaves.len(), writers.len());
+        return internal_err!(
+            "column {} has {} leaves, expected {}",
+            field.name(),
+            leaves.len(),
+            writers.len()
+        );
     }
     let encoded = leaves.iter().zip(writers).map(|(leaf, mut writer)| {
         writer.write(leaf)?;
@@ -158,7 +163,11 @@ pub(super) fn leaf_count(data_type: &DataType) -> usize {
     };
     match data_type {
         Struct(fields) => fields.iter().map(|field| leaf_count(field.data_type())).sum(),
-        List(field) | LargeList(field) | FixedSizeList(field, _) | ListView(field) | LargeListView(field)
+        List(field)
+        | LargeList(field)
+        | FixedSizeList(field, _)
+        | ListView(field)
+        | LargeListView(field)
         | Map(field, _) => leaf_count(field.data_type()),
         Dictionary(_, value) => leaf_count(value),
         RunEndEncoded(_, values) => leaf_count(values.data_type()),

@@ -7,9 +7,10 @@ use datafusion::common::{Result, exec_datafusion_err};
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::commit::{DataFile, StagedFile};
+use super::commit::DataFile;
 use super::encoder::{EncodedRowGroup, Encoder};
 use super::geometry::GeometrySummary;
+use super::stage::StagedFile;
 
 /// Key of the GeoParquet entry in a footer.
 const GEO_KEY: &str = "geo";

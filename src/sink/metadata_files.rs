@@ -60,7 +60,9 @@ fn metadata(mut footers: Vec<(String, ParquetMetaData)>) -> Result<Vec<u8>, BoxE
         rows,
         about.created_by().map(String::from),
         // What is said of one file, such as its extent, is not of all.
-        about.key_value_metadata().map(|entries| entries.iter().filter(|e| e.key != "geo").cloned().collect()),
+        about
+            .key_value_metadata()
+            .map(|entries| entries.iter().filter(|e| e.key != "geo").cloned().collect()),
         about.schema_descr_ptr(),
         about.column_orders().cloned(),
     );

@@ -1,7 +1,7 @@
 //! What a write did, for `EXPLAIN ANALYZE` and the shell's progress line.
 
 use datafusion::physical_plan::metrics::{
-    Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, Time,
+    Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, SpillMetrics, Time,
 };
 
 /// Cheap to clone; clones count together.
@@ -39,6 +39,11 @@ impl SinkMetrics {
             commit_time: builder().subset_time("commit_time", 0),
             set,
         }
+    }
+
+    /// For rows that wait on disk.
+    pub(super) fn spill(&self) -> SpillMetrics {
+        SpillMetrics::new(&self.set, 0)
     }
 
     pub(super) fn all(&self) -> MetricsSet {

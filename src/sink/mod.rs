@@ -17,6 +17,7 @@ mod cluster;
 mod commit;
 mod data_sink;
 mod distributor;
+mod durability;
 mod encoder;
 mod file_writer;
 mod geometry;
@@ -27,7 +28,9 @@ mod partitioning;
 mod report;
 mod row_bytes;
 mod row_groups;
+mod stage;
 mod target;
+mod write;
 mod write_mode;
 mod write_options;
 

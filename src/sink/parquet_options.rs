@@ -56,7 +56,8 @@ impl ParquetWriting {
         let mut options = self.options.clone();
         let mut entries: Vec<(String, Option<String>)> = options.key_value_metadata.drain().collect();
         if !options.global.skip_arrow_metadata {
-            entries.push((ARROW_SCHEMA_META_KEY.to_owned(), Some(encode_arrow_schema(&without_views(schema)))));
+            entries
+                .push((ARROW_SCHEMA_META_KEY.to_owned(), Some(encode_arrow_schema(&without_views(schema)))));
         }
         // In one order, for the same bytes each time.
         entries.sort();

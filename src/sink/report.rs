@@ -83,7 +83,8 @@ pub(super) fn column_statistics(footer: &ParquetMetaData, schema: &SchemaRef) ->
         let groups = footer.row_groups();
         let unknown = || ScalarValue::try_from(data_type).unwrap_or(ScalarValue::Null);
         // One group without a bound leaves the file without.
-        let bound = |bounds: parquet::errors::Result<ArrayRef>, pick: fn(&ArrayRef) -> Option<ScalarValue>| {
+        let bound = |bounds: parquet::errors::Result<ArrayRef>,
+                     pick: fn(&ArrayRef) -> Option<ScalarValue>| {
             let bounds = bounds.ok().filter(|bounds| bounds.null_count() == 0 && !bounds.is_empty());
             bounds.and_then(|bounds| pick(&bounds)).unwrap_or_else(unknown)
         };

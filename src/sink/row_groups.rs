@@ -61,7 +61,8 @@ mod tests {
             let rows: Vec<Vec<i32>> = groups
                 .iter()
                 .map(|group| {
-                    let column = |batch: &RecordBatch| batch.column(0).as_any().downcast_ref::<Int32Array>().cloned();
+                    let column =
+                        |batch: &RecordBatch| batch.column(0).as_any().downcast_ref::<Int32Array>().cloned();
                     group.iter().filter_map(column).flat_map(|column| column.values().to_vec()).collect()
                 })
                 .collect();

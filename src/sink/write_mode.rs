@@ -22,7 +22,8 @@ pub enum WriteMode {
 }
 
 impl WriteMode {
-    pub(super) const EXPECTED: &'static str = "one of append, overwrite, overwrite_partitions, error_if_exists, ignore";
+    pub(super) const EXPECTED: &'static str =
+        "one of append, overwrite, overwrite_partitions, error_if_exists, ignore";
 }
 
 impl fmt::Display for WriteMode {

@@ -351,9 +351,10 @@ impl TableProvider for OdpTableProvider {
             partition_by: partition_names(&snapshot),
             file_extensions: options.file_extensions.clone(),
         };
-        let write = options.write.iter().try_fold(WriteOptions::default(), |write, (key, value)| {
-            write.with_option(key, value)
-        })?;
+        let write = options
+            .write
+            .iter()
+            .try_fold(WriteOptions::default(), |write, (key, value)| write.with_option(key, value))?;
         let refresh = Refresh {
             state: session_state(state)?.clone(),
             request: self.request.clone(),

@@ -10,9 +10,7 @@ use datafusion::catalog::Session;
 use datafusion::common::{GetExt, Result, Statistics, not_impl_err};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
-use datafusion::datasource::physical_plan::{
-    FileScanConfig, FileSinkConfig, FileSource, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
@@ -135,11 +133,9 @@ impl FileFormat for OdpFormat {
             _ if is_file => WriteMode::Overwrite,
             _ => WriteMode::ErrorIfExists,
         };
-        let columns =
-            Columns::Free { partition_by, keep_partition_columns: conf.keep_partition_by_columns };
+        let columns = Columns::Free { partition_by, keep_partition_columns: conf.keep_partition_by_columns };
         let last_write = self.last_write.clone();
-        let destination =
-            Destination { url: url.clone(), is_file, mode, columns, after: None, last_write };
+        let destination = Destination { url: url.clone(), is_file, mode, columns, after: None, last_write };
         plan_write(state, input, destination, self.options.clone())
     }
 

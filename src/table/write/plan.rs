@@ -11,13 +11,13 @@ use datafusion::datasource::sink::DataSinkExec;
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::LexRequirement;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::partition_columns::with_partition_columns;
 use super::refresh::Refresh;
@@ -94,8 +94,12 @@ pub(in crate::table) fn plan_write(
         let column = sort.expr.downcast_ref::<Column>()?;
         Some((column.name().to_owned(), sort.options))
     };
-    let sorted_by: Vec<(String, SortOptions)> =
-        order.iter().flatten().map_while(by_column).filter(|(name, _)| !partition_by.contains(name)).collect();
+    let sorted_by: Vec<(String, SortOptions)> = order
+        .iter()
+        .flatten()
+        .map_while(by_column)
+        .filter(|(name, _)| !partition_by.contains(name))
+        .collect();
     let request = WriteRequest {
         target,
         mode: options.mode_or(mode),
