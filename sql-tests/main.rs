@@ -144,7 +144,7 @@ impl Session {
         let absolute = self.work_dir.to_string_lossy();
         let text =
             text.replace(absolute.as_ref(), WORK_DIR).replace(absolute.trim_start_matches('/'), WORK_DIR);
-        without_byte_ranges(&text)
+        without_write_ids(&without_byte_ranges(&text))
     }
 }
 
@@ -250,6 +250,26 @@ fn split_last(mut row: Vec<String>) -> Vec<Vec<String>> {
         }
         None => vec![row],
     }
+}
+
+/// `text` with `<write>` for the id of a write in the name of a file.
+fn without_write_ids(text: &str) -> String {
+    const BEFORE: &str = "part-";
+    let mut parts = text.split(BEFORE);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str(BEFORE);
+        let words: Vec<&str> = part.splitn(3, '-').collect();
+        let is_hex = |text: &str| text.len() >= 16 && text.chars().all(|c| c.is_ascii_hexdigit());
+        match words.as_slice() {
+            [version, id, rest] if is_hex(id) => {
+                let version = version.trim_start_matches('0');
+                shown.push_str(&format!("{version}-<write>-{rest}"));
+            }
+            _ => shown.push_str(part),
+        }
+    }
+    shown
 }
 
 /// `text` with `:<range>` for `:4..9322` behind the name of a file.

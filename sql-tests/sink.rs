@@ -15,7 +15,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::{OdpTableProvider, WriteMode, WriteOdp, WriteOptions};
 use futures::TryStreamExt;
@@ -81,6 +81,10 @@ fn is_ascending(ids: &[i64]) -> bool {
     ids.windows(2).all(|pair| pair[0] < pair[1])
 }
 
+fn write_batches(path: &Path, batches: &[RecordBatch]) -> Result<()> {
+    write(path, &concat_batches(&batches[0].schema(), batches)?, 8192)
+}
+
 async fn count(ctx: &SessionContext, sql: &str) -> Result<i64> {
     let batches = ctx.sql(sql).await?.collect().await?;
     let batch = batches.first().ok_or("no rows")?;
@@ -98,12 +102,16 @@ async fn files_are_the_same_bytes_for_any_number_of_threads_in_the_order_of_the_
     write_observations(source.path(), 3, 10, rows / 30)?;
     let mut first: Option<[BTreeMap<_, _>; 2]> = None;
     for (partitions, batch_size, settings) in [
-        (1, 8192, vec![]),
-        (2, 1000, vec![("odp.max_partitions", "0")]),
-        (16, 333, vec![("odp.source_order", "false")]),
+        (1, "8192", vec![]),
+        (2, "1000", vec![("odp.max_partitions", "0")]),
+        (16, "333", vec![("odp.source_order", "false")]),
     ] {
         let ctx = session(partitions, &settings)?;
-        ctx.state_ref().write().config_mut().options_mut().execution.batch_size = batch_size;
+        ctx.state_ref()
+            .write()
+            .config_mut()
+            .options_mut()
+            .set("datafusion.execution.batch_size", batch_size)?;
         run(&ctx, &format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{}'", text(source.path())))
             .await?;
         let out = tempfile::tempdir()?;
@@ -362,8 +370,9 @@ async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_boun
     datafusion_odp::register(&ctx)?;
     let dir = tempfile::tempdir()?;
     let location = text(&dir.path().join("d"));
-    let frame = ctx.read_batches(batches)?;
-    ctx.register_table("source", frame.into_view())?;
+    write_batches(&dir.path().join("source.parquet"), &batches)?;
+    let source = OdpTableProvider::open(&ctx, text(&dir.path().join("source.parquet"))).await?;
+    ctx.register_table("source", Arc::new(source))?;
     let copy = format!(
         "COPY source TO '{location}/' STORED AS ODP PARTITIONED BY (part)
          OPTIONS ('max_open_writers' '64', 'buffer_bytes' '300000', 'batch_rows' '1000')"

@@ -30,6 +30,9 @@ use super::ordered_concat::OrderedConcatExec;
 use super::source::OdpSource;
 use crate::options::OdpOptions;
 
+/// Partitions of a source of another kind that are read ahead.
+const OTHER_WINDOW: usize = 16;
+
 /// The rule; runs last. Only chains of filters and projections over one scan of batches are changed: above a
 /// join, reading partitions one after the other could wait for ever.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl PhysicalOptimizerRule for OrderedConcatRule {
         };
         // What is written keeps its order in any case.
         match options.source_order || writes(&plan) {
-            true => Ok(in_source_order(&plan)?.unwrap_or(plan)),
+            true => Ok(in_source_order(&plan, false)?.unwrap_or(plan)),
             false => Ok(plan),
         }
     }
@@ -97,19 +100,21 @@ fn replace_merge(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Exe
     }
 }
 
-/// `plan` with its rows in the order of the source, if it only passes on the rows of one scan of batches.
-fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+/// `plan` with its rows in the order of the source, if it only passes on the rows of one scan of batches; where they are
+/// `written`, of one source of any kind.
+fn in_source_order(plan: &Arc<dyn ExecutionPlan>, written: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>() {
-        return concatenated(coalesce.input(), coalesce.fetch());
+        return concatenated(coalesce.input(), coalesce.fetch(), written);
     }
-    if scan_of(plan).is_some() {
-        return concatenated(plan, None);
+    if window_of(plan, written).is_some() {
+        return concatenated(plan, None, written);
     }
+    let written = written || plan.is::<DataSinkExec>();
     // Nobody asked for the order that the files of each batch declare: the batches stay in theirs.
     if let Some(sink) = plan.downcast_ref::<DataSinkExec>().filter(|sink| sink.sort_order().is_none())
         && let Some(merge) = sink.input().downcast_ref::<SortPreservingMergeExec>()
+        && let Some(child) = concatenated(merge.input(), merge.fetch(), false)?
     {
-        let Some(child) = concatenated(merge.input(), merge.fetch())? else { return Ok(None) };
         return Ok(Some(with_child(plan, child)?));
     }
     let passes_on = plan.is::<GlobalLimitExec>()
@@ -122,7 +127,7 @@ fn in_source_order(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execu
         || numbers_rows(plan);
     match plan.children().as_slice() {
         [child] if passes_on => {
-            let Some(child) = in_source_order(child)? else { return Ok(None) };
+            let Some(child) = in_source_order(child, written)? else { return Ok(None) };
             Ok(Some(with_child(plan, child)?))
         }
         _ => Ok(None),
@@ -139,9 +144,9 @@ fn numbers_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
 fn concatenated(
     input: &Arc<dyn ExecutionPlan>,
     fetch: Option<usize>,
+    written: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(scan) = scan_of(input) else { return Ok(None) };
-    let window = scan.scan().open_batch_limit;
+    let Some(window) = window_of(input, written) else { return Ok(None) };
     let input = without_round_robin(input)?;
     if input.output_partitioning().partition_count() == 1 && fetch.is_none() {
         return Ok(Some(input));
@@ -149,18 +154,39 @@ fn concatenated(
     Ok(Some(Arc::new(OrderedConcatExec::new(input, window, fetch, false))))
 }
 
+/// How many partitions of `plan` to read ahead, if its rows are those of one scan of batches, or, where they are
+/// `written`, of one source of any kind that comes to an end.
+fn window_of(plan: &Arc<dyn ExecutionPlan>, written: bool) -> Option<usize> {
+    let leaf = leaf_of(plan)?;
+    match as_scan(leaf) {
+        Some(scan) => Some(scan.scan().open_batch_limit),
+        None if written && !leaf.boundedness().is_unbounded() => {
+            Some(leaf.output_partitioning().partition_count().min(OTHER_WINDOW))
+        }
+        None => None,
+    }
+}
+
 /// The scan of batches at the end of a chain of operators that keep each partition's rows in order.
 fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&OdpSource> {
-    if let Some(leaf) = plan.downcast_ref::<DataSourceExec>() {
-        return leaf.downcast_to_file_source::<OdpSource>().map(|(_, source)| source);
-    }
+    as_scan(leaf_of(plan)?)
+}
+
+fn as_scan(leaf: &Arc<dyn ExecutionPlan>) -> Option<&OdpSource> {
+    let leaf = leaf.downcast_ref::<DataSourceExec>()?;
+    leaf.downcast_to_file_source::<OdpSource>().map(|(_, source)| source)
+}
+
+/// The source at the end of a chain of operators that keep each partition's rows in order.
+fn leaf_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
     let keeps_order = plan.is::<FilterExec>()
         || plan.is::<ProjectionExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<LocalLimitExec>()
         || is_round_robin(plan);
     match plan.children().as_slice() {
-        [child] if keeps_order => scan_of(child),
+        [] => Some(plan),
+        [child] if keeps_order => leaf_of(child),
         _ => None,
     }
 }

@@ -1,23 +1,27 @@
 //! [`OdpSink`]: the end of a plan whose rows are written as a dataset.
 
+use std::any::Any;
 use std::fmt::{self, Debug, Formatter};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::datasource::sink::DataSink;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use futures::FutureExt;
 use parquet::file::metadata::SortingColumn;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::assembler::{Assembler, FileLimits};
 use super::commit::{Begun, Commit, Transaction};
+use super::dictionaries::leaves_without_dictionary;
 use super::distributor::{SampledRows, Submitter, write_partitioned, write_whole};
 use super::encoder::{Encoder, joined, leaf_count};
 use super::file_writer::FinishedFile;
@@ -91,11 +95,18 @@ impl OdpSink {
         let geometry_options = request.options.geometry(!request.has_fixed_columns);
         let geometry = GeometryWriter::try_new(row_schema, &geometry_options)?;
         let file_schema = Arc::clone(geometry.as_ref().map_or(row_schema, GeometryWriter::file_schema));
+        let rows = SampledRows::read(rows).await?;
+        let unrepeated = match rows.sample(row_schema)? {
+            Some(sample) => match &geometry {
+                Some(geometry) => leaves_without_dictionary(&geometry.prepare(&sample)?.0),
+                None => leaves_without_dictionary(&sample),
+            },
+            None => Vec::new(),
+        };
         let sorting = sorting_columns(&request.sorted_by, &file_schema);
-        let properties = Arc::new(request.parquet.properties(&file_schema, sorting)?);
+        let properties = Arc::new(request.parquet.properties(&file_schema, sorting, unrepeated)?);
         let encoder = Arc::new(Encoder::try_new(Arc::clone(&file_schema), properties, geometry)?);
 
-        let rows = SampledRows::read(rows).await?;
         let ParquetWriting { max_rows, max_bytes, .. } = request.parquet;
         let group_rows = request.options.batch_rows(rows.row_bytes, max_rows, max_bytes);
         // One more than can be encoded at a time: the one that waits for its turn in the file.
@@ -164,6 +175,12 @@ impl OdpSink {
         let WriteRequest { target, mode, .. } = &self.request;
         WriteReport { location: target.display.clone(), mode: *mode, version, files, removed }
     }
+}
+
+/// What a panic says.
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown cause")
 }
 
 /// Files that are complete and not visible, and what they have in common.
@@ -236,7 +253,10 @@ impl DataSink for OdpSink {
             Begun::Write(transaction) => {
                 let keep_replaced = self.request.options.keeps_replaced();
                 let transaction = Arc::new(transaction.with_keep_replaced(keep_replaced));
-                let staged = self.stage(data, &transaction, context).await;
+                // A panic of what makes the rows must not leave them half written.
+                let staged = AssertUnwindSafe(self.stage(data, &transaction, context)).catch_unwind().await;
+                let staged = staged
+                    .unwrap_or_else(|panic| exec_err!("the rows ended in a panic: {}", text_of(&*panic)));
                 let Some(transaction) = Arc::into_inner(transaction) else {
                     return internal_err!("a task of the write outlived it");
                 };

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -88,6 +90,18 @@ impl SampledRows {
             first.push(batch);
         }
         Ok(Self { first, rest: rows, row_bytes: bytes / sampled.max(1) })
+    }
+
+    /// The first rows, with the columns of `schema`; `None` if there are no rows.
+    pub(super) fn sample(&self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let Some(first) = self.first.first() else { return Ok(None) };
+        let rows = concat_batches(&first.schema(), &self.first)?;
+        let indices: Vec<usize> = schema
+            .fields()
+            .iter()
+            .map(|field| rows.schema().index_of(field.name()))
+            .collect::<Result<_, _>>()?;
+        Ok(Some(rows.slice(0, rows.num_rows().min(SAMPLE_ROWS)).project(&indices)?))
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {

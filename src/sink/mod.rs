@@ -16,6 +16,7 @@ mod assembler;
 mod cluster;
 mod commit;
 mod data_sink;
+mod dictionaries;
 mod distributor;
 mod durability;
 mod encoder;

@@ -9,6 +9,7 @@ use datafusion::config::{ConfigField, ParquetOptions, TableParquetOptions};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use super::write_options::WriteOptions;
 use crate::error::OdpError;
@@ -21,6 +22,8 @@ pub(crate) struct ParquetWriting {
     pub(super) max_rows: Option<usize>,
     /// Bytes of a row group, where somebody said so.
     pub(super) max_bytes: Option<usize>,
+    /// Nobody said which columns have dictionaries.
+    chooses_dictionaries: bool,
 }
 
 impl ParquetWriting {
@@ -41,17 +44,23 @@ impl ParquetWriting {
         let rows = options.global.max_row_group_size;
         let is_said = given.contains_key("max_row_group_size") || rows != default.max_row_group_size;
         let max_bytes = options.global.max_row_group_bytes.as_ref().map(|bytes| bytes.get());
-        let writing = Self { max_rows: is_said.then_some(rows), max_bytes, options };
+        let is_of_dictionaries = |key: &String| key.starts_with("dictionary_enabled");
+        let chooses_dictionaries = options.global.dictionary_enabled == default.dictionary_enabled
+            && !given.keys().any(is_of_dictionaries);
+        let max_rows = is_said.then_some(rows);
+        let writing = Self { max_rows, max_bytes, chooses_dictionaries, options };
         // A codec or an encoding that does not exist is found here, before anything is read.
-        writing.properties(&SchemaRef::new(Schema::empty()), None)?;
+        writing.properties(&SchemaRef::new(Schema::empty()), None, vec![])?;
         Ok(writing)
     }
 
-    /// The properties of files of `schema`; the same for all files of a write.
+    /// The properties of files of `schema`; the same for all files of a write. `unrepeated` are leaves that better have no
+    /// dictionary.
     pub(super) fn properties(
         &self,
         schema: &SchemaRef,
         sorting: Option<Vec<SortingColumn>>,
+        unrepeated: Vec<ColumnPath>,
     ) -> Result<WriterProperties, OdpError> {
         let mut options = self.options.clone();
         let mut entries: Vec<(String, Option<String>)> = options.key_value_metadata.drain().collect();
@@ -69,6 +78,9 @@ impl ParquetWriting {
         if options.global.created_by == ParquetOptions::default().created_by {
             let created_by = concat!("datafusion-odp version ", env!("CARGO_PKG_VERSION"));
             builder = builder.set_created_by(created_by.to_owned());
+        }
+        for leaf in unrepeated.into_iter().filter(|_| self.chooses_dictionaries) {
+            builder = builder.set_column_dictionary_enabled(leaf, false);
         }
         // Row groups are cut before they reach the writer.
         Ok(builder.set_max_row_group_row_count(None).set_max_row_group_bytes(None).build())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::datasource::listing::ListingTableUrl;
@@ -114,9 +114,16 @@ pub(in crate::table) fn plan_write(
         last_write,
     };
     // What a table says of its columns, such as that one holds geometries, may not have come along with the rows.
-    let schema = table_schema.unwrap_or_else(|| input.schema());
+    let schema = table_schema.unwrap_or_else(|| nullable(&input.schema()));
     let sink = OdpSink::new(schema, request);
     Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), order.map(LexRequirement::from))))
+}
+
+/// Columns that happen to have no NULL in this query may get some later.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields: Fields =
+        schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// Whether the query says in which order its rows come. An order that files declare is not it: their rows stay in the
