@@ -1,5 +1,6 @@
 //! Writes rows as a dataset: in order, in parallel, all of them or none.
 
+mod clean;
 mod commit;
 mod durability;
 mod stage;
@@ -7,6 +8,7 @@ mod target;
 mod write;
 mod write_mode;
 
+pub(crate) use clean::{Cleaned, Leftover, clean};
 pub(crate) use commit::{Begun, Commit, DataFile, Transaction};
 pub(crate) use stage::{StagedFile, StagedInfo};
 pub(crate) use target::Target;
