@@ -273,6 +273,12 @@ impl Transaction {
         StagedFile::new(Arc::clone(&self.write), directory, number)
     }
 
+    /// The process is killed: nothing is undone, and the lock is free.
+    #[cfg(test)]
+    pub(super) fn die(self) {
+        self.write.is_settled.store(true, Ordering::Release);
+    }
+
     /// Undoes the write.
     pub(crate) async fn abort(self) {
         self.write.abort().await;

@@ -5,6 +5,8 @@ mod commit;
 mod durability;
 mod stage;
 mod target;
+#[cfg(test)]
+mod tests;
 mod write;
 mod write_mode;
 
