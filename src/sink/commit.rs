@@ -143,20 +143,14 @@ impl Transaction {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let is_local = disk.is_some();
-        let list = async |target: &Target| {
-            Directory::new(&target.path, file_extensions, &target.display, is_local)
-                .list(target.store.as_ref())
-                .await
-        };
         // Nothing is made where nothing is to be written.
         if matches!(mode, WriteMode::ErrorIfExists | WriteMode::Ignore)
-            && let Some(refused) = refused(&target, mode, &list(&target).await?)
+            && let Some(refused) = refused(&target, mode, &list(&target, file_extensions, disk.is_some()).await?)
         {
             return refused;
         }
         let write = Arc::new(Write::begin(target, disk).await?);
-        let begun = Self::begin_in(&write, mode, list).await;
+        let begun = Self::begin_in(&write, mode, file_extensions).await;
         match begun {
             Ok(Ok(base)) => Ok(Begun::Write(Self { write, mode, base, keep_replaced: false })),
             Ok(Err(refused)) => {
@@ -174,10 +168,10 @@ impl Transaction {
     async fn begin_in(
         write: &Arc<Write>,
         mode: WriteMode,
-        list: impl AsyncFn(&Target) -> Result<Listing, OdpError>,
+        file_extensions: &[String],
     ) -> Result<Result<Base, Result<Begun, OdpError>>, OdpError> {
         for _ in 0..MAX_ROUNDS {
-            let listing = list(&write.target).await?;
+            let listing = list(&write.target, file_extensions, write.disk.is_some()).await?;
             if let Some(refused) = refused(&write.target, mode, &listing) {
                 return Ok(Err(refused));
             }
@@ -188,7 +182,7 @@ impl Transaction {
             let mut adopted = ours(&listing);
             if !adopted.is_empty() {
                 // A writer may just have given up, and with it the log: its files are then gone, too.
-                let again = list(&write.target).await?;
+                let again = list(&write.target, file_extensions, write.disk.is_some()).await?;
                 if again.log.is_some() {
                     continue;
                 }
@@ -615,6 +609,11 @@ fn file_at(path: &str, logged: Option<LiveFile>) -> ListedFile {
 pub(super) fn disk_of(target: &Target) -> Option<Arc<dyn Disk>> {
     let root = target.local_root.clone()?;
     Some(Arc::new(LocalDisk::new(root)))
+}
+
+async fn list(target: &Target, file_extensions: &[String], is_local: bool) -> Result<Listing, OdpError> {
+    let directory = Directory::new(&target.path, file_extensions, &target.display, is_local);
+    directory.list(target.store.as_ref()).await
 }
 
 /// What the mode makes of rows that are there, if not a write.
