@@ -70,7 +70,10 @@ impl Place {
                     Ok(bytes) => rows.extend(rows_of(bytes, location)?),
                     Err(object_store::Error::NotFound { .. }) => continue 'again,
                     Err(error) => {
-                        return Err(OdpError::Storage { location: location.to_string(), source: error.into() });
+                        return Err(OdpError::Storage {
+                            location: location.to_string(),
+                            source: error.into(),
+                        });
                     }
                 }
             }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
-    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
-    RenameTargetMode, Result, UploadPart,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    RenameOptions, RenameTargetMode, Result, UploadPart,
 };
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -362,7 +362,13 @@ impl ObjectStore for ModelDisk {
             .filter(|(path, _)| path.prefix_matches(&prefix))
             .map(|(location, file)| {
                 let size = state.files[file].0.len() as u64;
-                Ok(ObjectMeta { location, last_modified: Default::default(), size, e_tag: None, version: None })
+                Ok(ObjectMeta {
+                    location,
+                    last_modified: Default::default(),
+                    size,
+                    e_tag: None,
+                    version: None,
+                })
             })
             .collect();
         futures::stream::iter(listed).boxed()

@@ -39,7 +39,8 @@ async fn modes_of_a_single_file() {
         assert_eq!(read(&place).await, Some(many.clone()));
         // Two that both saw nothing: the second one loses.
         place.store.delete(&Path::from("d/x.parquet")).await.unwrap();
-        let (first, second) = (begin(&place, WriteMode::ErrorIfExists).await, begin(&place, WriteMode::ErrorIfExists).await);
+        let (first, second) =
+            (begin(&place, WriteMode::ErrorIfExists).await, begin(&place, WriteMode::ErrorIfExists).await);
         let (Ok(Begun::Write(first)), Ok(Begun::Write(second))) = (first, second) else { panic!() };
         commit(first, &[(None, &[5])]).await.unwrap();
         assert!(matches!(commit(second, &[(None, &[6])]).await, Err(OdpError::Exists { .. })));
@@ -75,13 +76,15 @@ async fn a_fault_at_any_operation_leaves_the_old_or_the_new_file() {
             }
         };
         for kind in Fault::ALL {
-            for at in 0..40 {
+            for at in 0.. {
                 let (place, faults) = make();
                 write(&place, WriteMode::Overwrite, &[1]).await.unwrap();
                 faults.set(at, kind, false);
                 let result = write(&place, WriteMode::Overwrite, &many).await;
                 tokio::task::yield_now().await;
-                faults.stop();
+                if faults.stop() <= at {
+                    break;
+                }
                 let what = format!("{kind:?} at {at}: {result:?}");
                 let rows = read(&place).await.unwrap();
                 assert!(rows == [1] || rows == many, "{what}");

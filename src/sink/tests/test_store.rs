@@ -80,7 +80,11 @@ impl Faults {
 
 async fn run<T>(fault: Option<Fault>, call: impl Future<Output = Result<T>>) -> Result<T> {
     match fault {
-        None => call.await,
+        None => {
+            // Others come between.
+            tokio::task::yield_now().await;
+            call.await
+        }
         Some(fault) => {
             if fault == Fault::After {
                 let _ = call.await;
@@ -163,7 +167,11 @@ impl ObjectStore for FaultStore {
         }
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list_with_offset(prefix, offset)
     }
 
