@@ -13,12 +13,12 @@ use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
 use crate::sink::LastWrite;
 use crate::table::{
-    AnalyzeFunction, BatchesFunction, FilesFunction, OdpFormatFactory, OdpTableFactory, OpenTicketFunction,
-    SelectFunction, TicketsFunction, WriteReportFunction,
+    AnalyzeFunction, BatchesFunction, CleanFunction, FilesFunction, OdpFormatFactory, OdpTableFactory,
+    OpenTicketFunction, SelectFunction, TicketsFunction, WriteReportFunction,
 };
 
 /// Registers with `ctx`: `CREATE EXTERNAL TABLE … STORED AS ODP`, `COPY … STORED AS ODP`, the spatial functions, the table functions
-/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets`, `odp_ticket`, `odp_analyze` and `odp_write_report`, the optimizer rules for ordered output and for
+/// `odp_batches`, `odp_files`, `odp_select`, `odp_tickets`, `odp_ticket`, `odp_analyze`, `odp_write_report` and `odp_clean`, the optimizer rules for ordered output and for
 /// joins with constant areas, and the settings `odp.…`.
 ///
 /// Registering twice changes nothing; settings that were changed stay.
@@ -67,6 +67,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     ctx.register_udtf("odp_select", Arc::new(SelectFunction));
     ctx.register_udtf("odp_tickets", Arc::new(TicketsFunction));
     ctx.register_udtf("odp_ticket", Arc::new(OpenTicketFunction));
+    ctx.register_udtf("odp_clean", Arc::new(CleanFunction));
     ctx.register_udtf("odp_write_report", Arc::new(WriteReportFunction));
     Ok(())
 }

@@ -34,6 +34,9 @@ const COMMON_METADATA_NAME: &str = "_common_metadata";
 /// How often a directory is listed again if writers were faster than the listing.
 const MAX_LISTINGS: u32 = 20;
 
+/// Milliseconds between two of them, at most, as a power of two; tests do not wait.
+const MAX_PAUSE: u32 = if cfg!(test) { 1 } else { 7 };
+
 /// A dataset's location, parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Location {
@@ -236,7 +239,7 @@ impl<'a> Directory<'a> {
                 Listed::Again(error) if listings == MAX_LISTINGS => return Err(error),
                 Listed::Again(_) => {}
             }
-            tokio::time::sleep(Duration::from_millis(1 << listings.min(7))).await;
+            tokio::time::sleep(Duration::from_millis(1 << listings.min(MAX_PAUSE))).await;
             listings += 1;
         }
     }

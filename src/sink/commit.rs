@@ -42,6 +42,9 @@ const MAX_ROUNDS: usize = 1000;
 /// How often a record is tried whose fate an error left open.
 const RECORD_ATTEMPTS: u32 = 4;
 
+/// Milliseconds before the second attempt; four times as many before the next. Tests do not wait.
+const RECORD_PAUSE: u64 = if cfg!(test) { 0 } else { 20 };
+
 /// Whether there is something to write.
 #[derive(Debug)]
 pub(crate) enum Begun {
@@ -144,15 +147,15 @@ impl Transaction {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let is_local = disk.is_some();
         // Nothing is made where nothing is to be written.
         if matches!(mode, WriteMode::ErrorIfExists | WriteMode::Ignore)
-            && let Some(refused) = refused(&target, mode, &list(&target, file_extensions, is_local).await?)
+            && let Some(refused) =
+                refused(&target, mode, &list(&target, file_extensions, disk.is_some()).await?)
         {
             return refused;
         }
         let write = Arc::new(Write::begin(target, disk).await?);
-        let begun = Self::begin_in(&write, mode, file_extensions, is_local).await;
+        let begun = Self::begin_in(&write, mode, file_extensions).await;
         match begun {
             Ok(Ok(base)) => Ok(Begun::Write(Self { write, mode, base, keep_replaced: false })),
             Ok(Err(refused)) => {
@@ -171,10 +174,9 @@ impl Transaction {
         write: &Arc<Write>,
         mode: WriteMode,
         file_extensions: &[String],
-        is_local: bool,
     ) -> Result<Result<Base, Result<Begun, OdpError>>, OdpError> {
         for _ in 0..MAX_ROUNDS {
-            let listing = list(&write.target, file_extensions, is_local).await?;
+            let listing = list(&write.target, file_extensions, write.disk.is_some()).await?;
             if let Some(refused) = refused(&write.target, mode, &listing) {
                 return Ok(Err(refused));
             }
@@ -185,7 +187,7 @@ impl Transaction {
             let mut adopted = ours(&listing);
             if !adopted.is_empty() {
                 // A writer may just have given up, and with it the log: its files are then gone, too.
-                let again = list(&write.target, file_extensions, is_local).await?;
+                let again = list(&write.target, file_extensions, write.disk.is_some()).await?;
                 if again.log.is_some() {
                     continue;
                 }
@@ -268,6 +270,12 @@ impl Transaction {
     /// `number` orders the files of the write. A single file has neither.
     pub(crate) fn create_file(&self, directory: &str, number: u64) -> StagedFile {
         StagedFile::new(Arc::clone(&self.write), directory, number)
+    }
+
+    /// The process is killed: nothing is undone, and the lock is free.
+    #[cfg(test)]
+    pub(super) fn die(self) {
+        self.write.is_settled.store(true, Ordering::Release);
     }
 
     /// Undoes the write.
@@ -578,12 +586,6 @@ impl ReplacedPartitions {
     }
 }
 
-/// What is in the directory.
-async fn list(target: &Target, file_extensions: &[String], is_local: bool) -> Result<Listing, OdpError> {
-    let directory = Directory::new(&target.path, file_extensions, &target.display, is_local);
-    directory.list(target.store.as_ref()).await
-}
-
 fn exact_values(
     texts: &[Option<String>],
     columns: &[(String, DataType)],
@@ -612,6 +614,11 @@ fn file_at(path: &str, logged: Option<LiveFile>) -> ListedFile {
 pub(super) fn disk_of(target: &Target) -> Option<Arc<dyn Disk>> {
     let root = target.local_root.clone()?;
     Some(Arc::new(LocalDisk::new(root)))
+}
+
+async fn list(target: &Target, file_extensions: &[String], is_local: bool) -> Result<Listing, OdpError> {
+    let directory = Directory::new(&target.path, file_extensions, &target.display, is_local);
+    directory.list(target.store.as_ref()).await
 }
 
 /// What the mode makes of rows that are there, if not a write.
@@ -780,7 +787,7 @@ async fn record_durably(write: &Write, record: &Record) -> Result<Recorded, Reco
             }
             Ok(None) | Err(_) => {}
         }
-        tokio::time::sleep(Duration::from_millis(5 << (2 * attempt.min(6)))).await;
+        tokio::time::sleep(Duration::from_millis(RECORD_PAUSE << (2 * (attempt - 1).min(6)))).await;
     }
     Ok(Recorded::Taken)
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod assembler;
+mod clean;
 mod cluster;
 mod commit;
 mod data_sink;
@@ -31,10 +32,13 @@ mod row_bytes;
 mod row_groups;
 mod stage;
 mod target;
+#[cfg(test)]
+mod tests;
 mod write;
 mod write_mode;
 mod write_options;
 
+pub(crate) use clean::{Cleaned, Leftover, clean};
 pub(crate) use cluster::clustered;
 pub(crate) use data_sink::{AfterCommit, OdpSink, WriteRequest};
 pub(crate) use parquet_options::ParquetWriting;

@@ -13,10 +13,10 @@ use super::write::Write;
 use crate::error::OdpError;
 
 /// Bytes of one part of an upload: all parts but the last are of this size. Five MiB is the least that S3 takes.
-const REMOTE_PART_BYTES: usize = 8 << 20;
+const REMOTE_PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
-/// On a disk, a part is a write.
-const LOCAL_PART_BYTES: usize = 1 << 20;
+/// On a disk, a part is a write. Small in tests, so that their files have several.
+const LOCAL_PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
 /// Parts of one file on their way.
 const PARTS_IN_FLIGHT: usize = 2;

@@ -17,8 +17,8 @@ mod write;
 
 pub(crate) use factory::OdpTableFactory;
 pub(crate) use functions::{
-    AnalyzeFunction, BatchesFunction, FilesFunction, OpenTicketFunction, SelectFunction, TicketsFunction,
-    WriteReportFunction,
+    AnalyzeFunction, BatchesFunction, CleanFunction, FilesFunction, OpenTicketFunction, SelectFunction,
+    TicketsFunction, WriteReportFunction,
 };
 pub use provider::{OdpTableBuilder, OdpTableProvider};
 pub use selected_batch::{KeptReason, RowBounds, SelectedBatch};

@@ -259,6 +259,11 @@ impl OdpTableProvider {
         self.select(SelectionFilter::all())
     }
 
+    /// What was opened.
+    pub(super) fn locations(&self) -> &[String] {
+        &self.request.locations
+    }
+
     /// The orders that each batch is in: what the user declared, else what the files declare.
     fn orders(&self, snapshot: &DatasetSnapshot) -> Vec<Vec<SortExpr>> {
         match self.declared_order.is_empty() {

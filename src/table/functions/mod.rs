@@ -5,6 +5,7 @@
 
 mod analyze;
 mod batches;
+mod clean;
 mod files;
 mod open_ticket;
 mod select;
@@ -25,6 +26,7 @@ use crate::filter::{FilterVariables, lower_filter};
 
 pub(crate) use analyze::AnalyzeFunction;
 pub(crate) use batches::BatchesFunction;
+pub(crate) use clean::CleanFunction;
 pub(crate) use files::FilesFunction;
 pub(crate) use open_ticket::OpenTicketFunction;
 pub(crate) use select::SelectFunction;
