@@ -14,6 +14,7 @@ mod scan;
 mod selection;
 mod shapes;
 mod sink;
+mod sink_faults;
 mod snapshot_file;
 mod spatial_equivalence;
 mod spatial_functions;

@@ -518,6 +518,19 @@ async fn what_is_written_is_read_back_as_batches_of_the_size_asked_for() -> Resu
     assert_eq!((report.rows(), report.files.len(), report.files[0].row_groups), (2100, 1, 6));
     let id = report.files[0].columns.iter().find(|column| column.name == "id").ok_or("no id")?;
     assert_eq!((id.null_count, id.min.to_string(), id.max.to_string()), (Some(0), "0".into(), "2099".into()));
+    let clustered = dir.path().join("clustered.parquet");
+    let options = WriteOptions::default().with_option("cluster_by", "depth")?;
+    selection.write(&text(&clustered), options).await?;
+    let clustered = OdpTableProvider::open(&ctx, text(&clustered)).await?;
+    let rows = ctx.read_table(Arc::new(clustered))?.select_columns(&["depth", "id"])?.collect().await?;
+    let pairs: Vec<(i64, i64)> = rows
+        .iter()
+        .flat_map(|batch| {
+            let column = |i: usize| batch.column(i).as_primitive::<Int64Type>().values().to_vec();
+            column(0).into_iter().zip(column(1)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(pairs.len() == 2100 && pairs.is_sorted(), "by depth, then in the order of the source");
     let written = OdpTableProvider::open(&ctx, text(&target)).await?;
     let rows: Vec<u64> = written.snapshot().batches().iter().map(|batch| batch.rows).collect();
     assert_eq!(rows, [400, 400, 400, 400, 400, 100]);

@@ -84,7 +84,14 @@ pub(in crate::table) async fn write_rows(
         after: None,
         last_write: Some(Arc::clone(&last_write)),
     };
-    collect(plan_write(state, input, destination, options)?, context).await?;
+    let is_sorted_anew = options.cluster_by().is_some();
+    let mut plan = plan_write(state, input, destination, options)?;
+    if is_sorted_anew {
+        for rule in state.physical_optimizers() {
+            plan = rule.optimize(plan, state.config_options())?;
+        }
+    }
+    collect(plan, context).await?;
     reported(&last_write)
 }
 
