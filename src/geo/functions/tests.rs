@@ -424,6 +424,7 @@ fn bombs_are_errors_and_deep_nesting_is_computed_on_a_small_stack() {
                     "st_geomfromtext" if !is_text => continue,
                     "st_geomfromwkb" if is_text => continue,
                     "contains" if is_text => continue,
+                    "hilbert" => vec![Arc::clone(array)],
                     "st_dwithin" => vec![Arc::clone(array), Arc::clone(array), Arc::clone(&distance)],
                     name if FunctionKind::ALL
                         .iter()
@@ -447,4 +448,43 @@ fn bombs_are_errors_and_deep_nesting_is_computed_on_a_small_stack() {
         assert!(called > 150, "{called}");
     };
     std::thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap();
+}
+
+#[tokio::test]
+async fn hilbert_takes_numbers_or_a_geometry_and_gives_null_where_there_is_no_place() {
+    let ctx = context();
+    let sql = "SELECT hilbert(lon, lat) = hilbert(text), hilbert(lon, lat) = hilbert(wkb) FROM t ORDER BY id";
+    let expected = ["true", "true", "true", "true", "true", "true", "true", "true"].join(" ");
+    assert_eq!(
+        run(&ctx, sql).await.unwrap().replace("|", "").split_whitespace().collect::<Vec<_>>().join(" "),
+        expected
+    );
+    let sql =
+        "SELECT count(*), count(hilbert(lon, lat)), count(hilbert(wkb)), count(hilbert(lon32, 5)) FROM t";
+    assert_eq!(run(&ctx, sql).await.unwrap(), "6 4 4 4");
+    let sql =
+        "SELECT arrow_typeof(hilbert(1, 2)), hilbert(NULL, 2) IS NULL, hilbert('POLYGON EMPTY') IS NULL";
+    assert_eq!(run(&ctx, sql).await.unwrap(), "UInt64 true true");
+    // The centre of its box.
+    let sql = format!("SELECT hilbert('{SQUARE}') = hilbert(5, 5)");
+    assert_eq!(run(&ctx, &sql).await.unwrap(), "true");
+    for (sql, expected) in [
+        ("SELECT hilbert(1, 2, 3)", "3 arguments"),
+        ("SELECT hilbert(1)", "geometry"),
+        ("SELECT hilbert('x', 2)", "number"),
+    ] {
+        let error = run(&ctx, sql).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    ctx.register_batch(
+        "bad",
+        RecordBatch::try_from_iter([(
+            "g",
+            Arc::new(StringArray::from(vec!["POINT(1 2)", "POINT(1"])) as ArrayRef,
+        )])
+        .unwrap(),
+    )
+    .unwrap();
+    let error = run(&ctx, "SELECT hilbert(g) FROM bad").await.unwrap_err().to_string();
+    assert!(error.contains("row 1"), "{error}");
 }

@@ -310,7 +310,7 @@ async fn boxes_of_32_bits_that_were_rounded_inward_are_not_declared() {
             [point.schema().field(1).clone(), Field::new("geometry_bbox", boxes.data_type().clone(), true)];
         let rows = RecordBatch::try_new(
             Arc::new(Schema::new(fields.to_vec())),
-            vec![point.column(1).clone(), boxes],
+            vec![Arc::clone(point.column(1)), boxes],
         );
         let written = write(&[rows.unwrap()], &GeometryOptions::default()).await;
         let covering = written.column("geometry").pointer("/covering/bbox/xmin");
