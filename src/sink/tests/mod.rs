@@ -24,7 +24,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::clean::clean_on;
 use super::durability::Disk;
-use super::{Begun, Commit, DataFile, Target, Transaction, WriteMode};
+use super::commit::{Begun, Commit, DataFile, Transaction};
+use super::{Target, WriteMode};
 use crate::discover::Directory;
 use crate::error::OdpError;
 
