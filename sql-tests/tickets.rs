@@ -27,7 +27,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
-use crate::selection::{RandomDataset, is_changed, printed, random_session, read, text};
+use crate::selection::{RandomDataset, ids, is_changed, printed, random_session, read, text};
 
 /// What opening a ticket gave.
 #[derive(Debug, PartialEq)]
@@ -635,6 +635,27 @@ async fn odp_ticket_is_a_table_of_the_ticket_alone() -> Result<()> {
     std::fs::remove_dir_all(dir.path())?;
     let gone = run("SELECT s FROM TICKET").await.err().ok_or("no error")?.to_string();
     assert!(gone.contains("changed since"), "{gone}");
+    Ok(())
+}
+
+/// Planned as a table of its own it would be dealt over partitions before the query around it sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_odp_ticket_come_in_the_order_of_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 40_000, 3)?, 40_000)?;
+    let ctx = session(4, &[("datafusion.execution.batch_size", "512")])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("depth > 20").columns(["id"]).plan(&ctx).await?;
+    let expected = ids(&read(selection.batch(0).await?).await?);
+    assert!(expected.is_sorted() && expected.len() > 30_000);
+    let ticket = selection.ticket(0)?;
+    for _ in 0..3 {
+        let rows = ctx.sql(&format!("SELECT id FROM odp_ticket('{ticket}')")).await?.collect().await?;
+        assert_eq!(ids(&rows), expected);
+    }
+    let counted = format!("SELECT count(*) AS id FROM odp_ticket('{ticket}') WHERE id % 2 = 0");
+    let even = i64::try_from(expected.iter().filter(|id| **id % 2 == 0).count())?;
+    assert_eq!(ids(&ctx.sql(&counted).await?.collect().await?), [even]);
     Ok(())
 }
 
