@@ -638,7 +638,6 @@ async fn odp_ticket_is_a_table_of_the_ticket_alone() -> Result<()> {
     Ok(())
 }
 
-/// Planned as a table of its own it would be dealt over partitions before the query around it sees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_of_odp_ticket_come_in_the_order_of_the_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
