@@ -660,6 +660,28 @@ async fn rows_of_odp_ticket_come_in_the_order_of_the_file() -> Result<()> {
     Ok(())
 }
 
+/// As another setting would have the output of a query.
+#[tokio::test]
+async fn texts_are_views_where_the_session_expands_those_of_its_output() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 1, 2, 50)?;
+    let ctx = session(2, &[("datafusion.optimizer.expand_views_at_output", "true")])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("station >= 's1'").columns(["station"]).plan(&ctx).await?;
+    assert_eq!(selection.schema().field(0).data_type(), &DataType::Utf8View);
+    let ticket = selection.ticket(0)?;
+    for stream in [selection.batch(0).await?, selection.execute().await?, ticket.open(&ctx).await?] {
+        assert_eq!(stream.schema(), selection.schema());
+        assert!(read(stream).await?.iter().all(|rows| rows.schema() == selection.schema()));
+    }
+    let sql =
+        format!("SELECT max(station) AS most, count(*) FROM odp_ticket('{ticket}') WHERE station < 's3'");
+    let rows = ctx.sql(&sql).await?.collect().await?;
+    assert!(printed(&rows)?.concat().contains("| s2 "), "{rows:?}");
+    assert_eq!(rows[0].column(0).data_type(), &DataType::LargeUtf8);
+    Ok(())
+}
+
 /// The JSON inside a ticket.
 fn content(ticket: &str) -> Result<Value> {
     let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix("odp1.").ok_or("no prefix")?)?;

@@ -63,9 +63,12 @@ impl TableProvider for TicketTable {
         };
         // The rules of the session see the plan as part of the whole: one that looks for the root of a query would take
         // this for it.
-        let state =
-            SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(vec![]);
-        let ctx = SessionContext::new_with_state(state.build());
+        let mut state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rules(vec![])
+            .build();
+        // Nor is it the output, of which this setting speaks.
+        state.config_mut().options_mut().optimizer.expand_views_at_output = false;
+        let ctx = SessionContext::new_with_state(state);
         let selection = self.ticket.open_selection(&ctx).await?;
         let rows = selection.to_dataframe()?;
         let Some(projection) = projection else { return rows.create_physical_plan().await };
