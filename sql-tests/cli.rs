@@ -381,6 +381,34 @@ fn select_without_order_by_gives_rows_in_source_order() {
 }
 
 #[test]
+fn queries_over_a_ticket_are_answered_as_those_over_a_table() {
+    let home = TempDir::new().unwrap();
+    write_points(&home).unwrap();
+    let csv = ["-q", "--format", "csv", "-c"];
+    let tickets = format!("{POINTS} SELECT ticket FROM odp_tickets('t', 'x > 245 and x < 260');");
+    let (code, tickets, stderr) = run(&home, &[csv.as_slice(), &[&tickets]].concat()).unwrap();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let mut sums = vec![];
+    for ticket in tickets.lines().skip(1) {
+        for (select, expected) in [
+            ("count(*), min(x)", None),
+            ("x", None),
+            ("DISTINCT x", None),
+            ("sum(x) AS sum", Some(&mut sums)),
+        ] {
+            let query = format!("SELECT {select} FROM odp_ticket('{ticket}');");
+            let (code, stdout, stderr) = run(&home, &[csv.as_slice(), &[&query]].concat()).unwrap();
+            assert_eq!((code, stderr.as_str()), (Some(0), ""), "{select}");
+            if let Some(sums) = expected {
+                sums.extend(stdout.lines().skip(1).filter_map(|sum| sum.parse::<i64>().ok()));
+            }
+        }
+    }
+    assert!(sums.len() > 1, "{sums:?}");
+    assert_eq!(sums.iter().sum::<i64>(), (246..260).sum::<i64>());
+}
+
+#[test]
 fn no_source_order_gives_the_same_rows() {
     let home = TempDir::new().unwrap();
     write_points(&home).unwrap();

@@ -188,7 +188,7 @@ async fn observed(dir: &Path, ctx: &SessionContext) -> Result<OdpTableProvider> 
     Ok(OdpTableProvider::open(ctx, text(dir)?).await?)
 }
 
-fn ids(rows: &[RecordBatch]) -> Vec<i64> {
+pub(crate) fn ids(rows: &[RecordBatch]) -> Vec<i64> {
     rows.iter()
         .filter_map(|rows| rows.column_by_name("id"))
         .flat_map(|ids| ids.as_primitive::<Int64Type>().values().to_vec())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -23,6 +23,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_odp::{BatchUnit, MetadataFiles, OdpError, OdpTableProvider, TableOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
 
 use crate::fixtures::{
     Result, corpora_dir, hostile, observations, plan, random_properties, run, session, shown, write,
@@ -254,32 +255,121 @@ async fn a_damaged_snapshot_file_is_ignored() -> Result<()> {
     Ok(())
 }
 
+/// Calls `change` with each section that the header names, and puts what it gives in the place of the name.
+fn for_each_section(
+    header: &mut Value,
+    change: &mut impl FnMut(usize, usize) -> Result<Value>,
+) -> Result<()> {
+    if let Some([start, length]) = header.as_array().map(Vec::as_slice)
+        && let (Some(start), Some(length)) = (start.as_u64(), length.as_u64())
+    {
+        *header = change(usize::try_from(start)?, usize::try_from(length)?)?;
+        return Ok(());
+    }
+    let parts: Vec<&mut Value> = match header {
+        Value::Array(parts) => parts.iter_mut().collect(),
+        Value::Object(parts) => parts.values_mut().collect(),
+        _ => return Ok(()),
+    };
+    parts.into_iter().try_for_each(|part| for_each_section(part, change))
+}
+
+/// A snapshot file with other bytes at a few places inside its sections, which are compressed.
+fn with_garbled_sections(file: &[u8], random: &mut StdRng) -> Result<Vec<u8>> {
+    let (prefix, rest) = file.split_at(20);
+    let (header, sections) = rest.split_at(usize::try_from(u64::from_le_bytes(prefix[12..].try_into()?))?);
+    let mut header: Value = serde_json::from_slice(header)?;
+    let mut garbled: Vec<u8> = vec![];
+    for_each_section(&mut header, &mut |start, length| {
+        let mut section = zstd::decode_all(&sections[start..start + length])?;
+        for _ in 0..[0, 0, 1, 3][random.random_range(0..4)] {
+            let at = random.random_range(0..section.len());
+            match random.random_bool(0.5) {
+                true => section[at] = random.random(),
+                false => {
+                    let number = [0, -1, 1, i64::MAX, i64::MIN, 1 << 32][random.random_range(0..6)];
+                    let end = section.len().min(at / 8 * 8 + 8);
+                    section[at / 8 * 8..end].copy_from_slice(&number.to_le_bytes()[..end - at / 8 * 8]);
+                }
+            }
+        }
+        let start = garbled.len();
+        garbled.extend(zstd::encode_all(section.as_slice(), 1)?);
+        Ok(json!([start, garbled.len() - start]))
+    })?;
+    let header = serde_json::to_vec(&header)?;
+    let mut whole = [&file[..12], &(header.len() as u64).to_le_bytes(), &header, &garbled].concat();
+    let checksum = crc32fast::hash(&whole[12..]);
+    whole[8..12].copy_from_slice(&checksum.to_le_bytes());
+    Ok(whole)
+}
+
 /// With a right checksum, whatever is in it: no panic, no hang, no abort.
+///
+/// `ODP_FORGED_CASES` sets the number of files of each kind.
 #[tokio::test]
 async fn a_forged_snapshot_file_does_no_harm() -> Result<()> {
+    let cases = std::env::var("ODP_FORGED_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     let dir = tempfile::tempdir()?;
     write_observations(dir.path(), 3, 2, 50)?;
-    write_snapshot(dir.path()).await?;
+    let mut random = StdRng::seed_from_u64(5);
+    write_with(
+        &dir.path().join("part-3.parquet"),
+        &with_points(&observations(300, 40, 3)?)?,
+        random_properties(&mut random),
+    )?;
+    let ctx = session(2, &[])?;
+    let table = Arc::new(open(dir.path(), MetadataFiles::None, BatchUnit::RowGroup).await?);
+    ctx.register_table("t", Arc::clone(&table) as _)?;
+    let areas = "SELECT id FROM t WHERE st_intersects(point, 'POLYGON((0 0, 90 0, 90 90, 0 90, 0 0))')";
+    run(&ctx, areas).await?;
+    table.write_snapshot(&ctx).await?;
     let file = dir.path().join("_odp_snapshot");
     let whole = fs::read(&file)?;
-    let mut random = StdRng::seed_from_u64(5);
-    for _ in 0..150 {
-        let mut bytes = whole.clone();
-        for _ in 0..random.random_range(1..4) {
-            let at = random.random_range(12..bytes.len());
-            bytes[at] = random.random();
-        }
-        let checksum = crc32fast::hash(&bytes[12..]);
-        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+    assert_ne!(with_garbled_sections(&whole, &mut random)?, whole);
+    let mut opened = 0;
+    for case in 0..2 * cases {
+        let bytes = match case % 2 {
+            0 => {
+                let mut bytes = whole.clone();
+                for _ in 0..random.random_range(1..4) {
+                    let at = random.random_range(12..bytes.len());
+                    bytes[at] = random.random();
+                }
+                let checksum = crc32fast::hash(&bytes[12..]);
+                bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+                bytes
+            }
+            _ => with_garbled_sections(&whole, &mut random)?,
+        };
         fs::write(&file, bytes)?;
         // A table, or an error: the schema, say, may be another one now.
         if let Ok(table) = open(dir.path(), MetadataFiles::Snapshot, BatchUnit::RowGroup).await {
+            opened += 1;
             let ctx = session(2, &[])?;
             ctx.register_table("t", Arc::new(table))?;
-            let _ = run(&ctx, "SELECT * FROM t WHERE depth > 100").await;
+            for sql in [
+                "SELECT * FROM t WHERE depth > 100",
+                areas,
+                "SELECT count(*), min(id), max(time) FROM t",
+                "SELECT * FROM odp_batches('t', 'id > 120 and station != \"s1\"')",
+            ] {
+                let _ = run(&ctx, sql).await;
+            }
         }
     }
+    assert!(opened > cases, "{opened}");
     Ok(())
+}
+
+/// With a column of points as WKT.
+fn with_points(rows: &RecordBatch) -> Result<RecordBatch> {
+    let points: StringArray = (0..rows.num_rows()).map(|i| Some(format!("POINT ({i} {i})"))).collect();
+    let point = Field::new("point", DataType::Utf8, true)
+        .with_metadata([("class".to_owned(), "geometry".to_owned())].into());
+    let fields: Vec<_> = rows.schema().fields().iter().cloned().chain([Arc::new(point)]).collect();
+    let columns = rows.columns().iter().cloned().chain([Arc::new(points) as ArrayRef]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// Two versions of a file of one size and time, in a store that has nothing else to tell them apart: the snapshot file is

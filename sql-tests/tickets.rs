@@ -27,7 +27,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::fixtures::{Result, observations, session, write, write_observations, write_with};
-use crate::selection::{RandomDataset, is_changed, printed, random_session, read, text};
+use crate::selection::{RandomDataset, ids, is_changed, printed, random_session, read, text};
 
 /// What opening a ticket gave.
 #[derive(Debug, PartialEq)]
@@ -133,8 +133,10 @@ async fn another_process_finds_the_same_rows_each_of_them_once() -> Result<()> {
             let table = dataset.open(&mut random, &ctx).await?;
             let filter = dataset.filter(&mut random);
             let selection = table.select(SelectionFilter::sql(&filter));
-            let selection = match random.random_range(0..3) {
+            let selection = match random.random_range(0..4) {
                 0 => selection.columns(["s", "id"]),
+                // No column of the file.
+                2 if dataset.is_partitioned => selection.columns(["p"]),
                 1 if dataset.is_partitioned => selection.columns(["p", "id", "p"].into_iter().skip(1)),
                 _ => selection,
             };
@@ -635,6 +637,48 @@ async fn odp_ticket_is_a_table_of_the_ticket_alone() -> Result<()> {
     std::fs::remove_dir_all(dir.path())?;
     let gone = run("SELECT s FROM TICKET").await.err().ok_or("no error")?.to_string();
     assert!(gone.contains("changed since"), "{gone}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_odp_ticket_come_in_the_order_of_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 40_000, 3)?, 40_000)?;
+    let ctx = session(4, &[("datafusion.execution.batch_size", "512")])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("depth > 20").columns(["id"]).plan(&ctx).await?;
+    let expected = ids(&read(selection.batch(0).await?).await?);
+    assert!(expected.is_sorted() && expected.len() > 30_000);
+    let ticket = selection.ticket(0)?;
+    for _ in 0..3 {
+        let rows = ctx.sql(&format!("SELECT id FROM odp_ticket('{ticket}')")).await?.collect().await?;
+        assert_eq!(ids(&rows), expected);
+    }
+    let counted = format!("SELECT count(*) AS id FROM odp_ticket('{ticket}') WHERE id % 2 = 0");
+    let even = i64::try_from(expected.iter().filter(|id| **id % 2 == 0).count())?;
+    assert_eq!(ids(&ctx.sql(&counted).await?.collect().await?), [even]);
+    Ok(())
+}
+
+/// As another setting would have the output of a query.
+#[tokio::test]
+async fn texts_are_views_where_the_session_expands_those_of_its_output() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 1, 2, 50)?;
+    let ctx = session(2, &[("datafusion.optimizer.expand_views_at_output", "true")])?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    let selection = table.select("station >= 's1'").columns(["station"]).plan(&ctx).await?;
+    assert_eq!(selection.schema().field(0).data_type(), &DataType::Utf8View);
+    let ticket = selection.ticket(0)?;
+    for stream in [selection.batch(0).await?, selection.execute().await?, ticket.open(&ctx).await?] {
+        assert_eq!(stream.schema(), selection.schema());
+        assert!(read(stream).await?.iter().all(|rows| rows.schema() == selection.schema()));
+    }
+    let sql =
+        format!("SELECT max(station) AS most, count(*) FROM odp_ticket('{ticket}') WHERE station < 's3'");
+    let rows = ctx.sql(&sql).await?.collect().await?;
+    assert!(printed(&rows)?.concat().contains("| s2 "), "{rows:?}");
+    assert_eq!(rows[0].column(0).data_type(), &DataType::LargeUtf8);
     Ok(())
 }
 

@@ -117,6 +117,8 @@ impl Selection {
         let options = ordered_state.config_mut().options_mut();
         // Rows stay in the partition, and so in the order, that they are read in.
         options.optimizer.enable_round_robin_repartition = false;
+        // Their types are those of the table, which `schema` tells.
+        options.optimizer.expand_views_at_output = false;
         if let Some(odp) = options.extensions.get_mut::<OdpOptions>() {
             odp.source_order = false;
         }
@@ -127,8 +129,11 @@ impl Selection {
             kept: Arc::clone(&parts.kept),
             decided: Some(Arc::clone(&decided)),
         };
-        let template =
-            state.optimize(&logical_plan(Arc::new(scan), &parts.filter, parts.columns.as_deref())?)?;
+        let template = ordered_state.optimize(&logical_plan(
+            Arc::new(scan),
+            &parts.filter,
+            parts.columns.as_deref(),
+        )?)?;
         let table = parts.snapshot.schema();
         let schema = match &parts.columns {
             Some(columns) => Arc::new(table.project(columns)?),

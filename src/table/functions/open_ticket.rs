@@ -7,8 +7,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::datasource::TableType;
-use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -61,7 +61,15 @@ impl TableProvider for TicketTable {
         let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
             return internal_err!("odp_ticket needs a SessionState");
         };
-        let selection = self.ticket.open_selection(&SessionContext::new_with_state(state.clone())).await?;
+        // The rules of the session see the plan as part of the whole: one that looks for the root of a query would take
+        // this for it.
+        let mut state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rules(vec![])
+            .build();
+        // Nor is it the output, of which this setting speaks.
+        state.config_mut().options_mut().optimizer.expand_views_at_output = false;
+        let ctx = SessionContext::new_with_state(state);
+        let selection = self.ticket.open_selection(&ctx).await?;
         let rows = selection.to_dataframe()?;
         let Some(projection) = projection else { return rows.create_physical_plan().await };
         let columns = projection.iter().map(|&i| Expr::Column(rows.schema().columns()[i].clone()));
