@@ -282,6 +282,38 @@ async fn a_forged_snapshot_file_does_no_harm() -> Result<()> {
     Ok(())
 }
 
+/// `file` with a footer that says that each of its row groups has `rows` rows.
+fn claim_rows(file: &Path, rows: i64) -> Result<()> {
+    let bytes = bytes::Bytes::from(fs::read(file)?);
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes)?;
+    let groups =
+        footer.row_groups().iter().map(|group| group.clone().into_builder().set_num_rows(rows).build());
+    let groups = groups.collect::<std::result::Result<Vec<_>, _>>()?;
+    let claimed = ParquetMetaDataBuilder::new(footer.file_metadata().clone()).set_row_groups(groups).build();
+    let end = bytes.len() - 8;
+    let length = usize::try_from(u32::from_le_bytes(bytes[end..end + 4].try_into()?))?;
+    let mut out = bytes[..end - length].to_vec();
+    ParquetMetaDataWriter::new(&mut out, &claimed).finish()?;
+    fs::write(file, out)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_of_more_rows_together_than_can_be_counted_are_an_error() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 3, 1, 50)?;
+    for file in 0..3 {
+        // Three times this is more than 64 bits hold.
+        claim_rows(&dir.path().join(format!("part-{file}.parquet")), i64::MAX - 1)?;
+    }
+    for unit in [BatchUnit::RowGroup, BatchUnit::File] {
+        let opened = open(dir.path(), MetadataFiles::Snapshot, unit).await;
+        let error = opened.map(|_| ()).expect_err("too many rows").to_string();
+        assert!(error.contains("more rows") && error.contains("part-2"), "{error}");
+    }
+    Ok(())
+}
+
 /// Two versions of a file of one size and time, in a store that has nothing else to tell them apart: the snapshot file is
 /// of the first, the store has the second. Gives the error of reading it.
 async fn read_by_facts_of_another(
