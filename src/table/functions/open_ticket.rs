@@ -7,8 +7,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::datasource::TableType;
-use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -62,10 +62,16 @@ impl TableProvider for TicketTable {
             return internal_err!("odp_ticket needs a SessionState");
         };
         let selection = self.ticket.open_selection(&SessionContext::new_with_state(state.clone())).await?;
-        let rows = selection.to_dataframe()?;
-        let Some(projection) = projection else { return rows.create_physical_plan().await };
-        let columns = projection.iter().map(|&i| Expr::Column(rows.schema().columns()[i].clone()));
-        let columns: Vec<Expr> = columns.collect();
-        rows.select(columns)?.create_physical_plan().await
+        let mut rows = selection.to_dataframe()?;
+        if let Some(projection) = projection {
+            let columns = projection.iter().map(|&i| Expr::Column(rows.schema().columns()[i].clone()));
+            let columns: Vec<Expr> = columns.collect();
+            rows = rows.select(columns)?;
+        }
+        // The query that this is part of is optimized as a whole. Rules for whole plans have no business inside it.
+        let (state, plan) = rows.into_parts();
+        let state =
+            SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rules(vec![]).build();
+        state.create_physical_plan(&plan).await
     }
 }
