@@ -237,6 +237,37 @@ fn row_formats_print_every_row_whatever_maxrows_says() {
 }
 
 #[test]
+fn aggregates_and_sorts_of_a_ticket_have_rows_in_every_format() {
+    let home = TempDir::new().unwrap();
+    write_points(&home).unwrap();
+    let sql = format!("{POINTS} SELECT ticket FROM odp_tickets('t', 'x >= 490')");
+    let (_, stdout, stderr) = run(&home, &["-q", "--format", "csv", "-c", &sql]).unwrap();
+    let ticket = stdout.lines().nth(1).unwrap_or_else(|| panic!("{stdout}{stderr}"));
+    for format in ["csv", "tsv", "nd-json", "json", "table"] {
+        for query in [
+            "SELECT count(*) >= 0 AS ok FROM TICKET",
+            "SELECT x >= 490 AS ok FROM TICKET ORDER BY x DESC LIMIT 1",
+        ] {
+            let sql = query.replace("TICKET", &format!("odp_ticket('{ticket}')"));
+            let (code, stdout, stderr) = run(&home, &["-q", "--format", format, "-c", &sql]).unwrap();
+            assert_eq!((code, stderr.as_str()), (Some(0), ""), "{format}: {query}");
+            assert!(stdout.contains("true"), "{format}: {query}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_table_that_is_not_there_is_said_not_to_exist() {
+    let home = TempDir::new().unwrap();
+    for _ in 0..5 {
+        let sql = "SELECT * FROM odp_select('nowhere', 'x > 1')";
+        let (code, _, stderr) = run(&home, &["-q", "-c", sql]).unwrap();
+        assert_eq!(code, Some(1));
+        assert!(stderr.contains("table nowhere does not exist"), "{stderr}");
+    }
+}
+
+#[test]
 fn explain_and_null_read_as_in_datafusion_cli() {
     let home = TempDir::new().unwrap();
     write_points(&home).unwrap();

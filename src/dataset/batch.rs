@@ -120,8 +120,8 @@ impl Cutter<'_> {
             first_row: groups.first().map_or(0, |g| g.first_row),
             rows,
             row_groups: range,
-            compressed_bytes: groups.iter().map(|g| g.compressed_bytes).sum(),
-            uncompressed_bytes: groups.iter().map(|g| g.uncompressed_bytes).sum(),
+            compressed_bytes: groups.iter().map(|g| g.compressed_bytes).fold(0, u64::saturating_add),
+            uncompressed_bytes: groups.iter().map(|g| g.uncompressed_bytes).fold(0, u64::saturating_add),
             skipped_rows: 0,
             is_whole: true,
         });

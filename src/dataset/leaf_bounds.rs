@@ -70,7 +70,8 @@ impl LeafBounds {
             let base = first_row_group[batch.file_index];
             let span = base + batch.row_groups.start..base + batch.row_groups.end;
             let whole_rows: u64 = rows[span.clone()].iter().sum();
-            let nulls = self.null_counts[span.clone()].iter().copied().sum::<Option<u64>>();
+            let nulls =
+                self.null_counts[span.clone()].iter().try_fold(0u64, |sum, nulls| sum.checked_add((*nulls)?));
             // Part of a row group is within the row group's bounds, and all or nothing NULL if the row group is.
             let null_count = nulls.and_then(|n| match n {
                 n if batch.is_whole => Some(n),

@@ -177,7 +177,7 @@ impl DatasetSnapshot {
         statistics: Statistics,
         batches: impl IntoIterator<Item = &'a BatchMetadata>,
     ) -> Statistics {
-        let bytes: u64 = batches.into_iter().map(|b| b.uncompressed_bytes).sum();
+        let bytes: u64 = batches.into_iter().map(|b| b.uncompressed_bytes).fold(0, u64::saturating_add);
         // What Parquet calls uncompressed is still encoded: an estimate of the Arrow size.
         statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
     }

@@ -109,7 +109,7 @@ impl ColumnBounds {
         let null_count = if self.null_counts.null_count() > 0 {
             Precision::Absent
         } else {
-            Precision::Exact(to_usize(self.null_counts.values().iter().sum()))
+            Precision::Exact(to_usize(self.null_counts.values().iter().copied().fold(0, u64::saturating_add)))
         };
         ColumnStatistics {
             null_count,

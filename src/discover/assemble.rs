@@ -131,6 +131,7 @@ impl Assembly {
             .zip(self.partitions.values.iter().cloned())
             .map(|((listed, groups), values)| DatasetFile::new(listed.object_meta.clone(), values, groups))
             .collect();
+        check_total_rows(&files)?;
         let batches = match (&self.range, files.as_slice()) {
             (None, files) => cut_into_batches(files, self.unit),
             (Some(range), [file]) => Vec::from_iter(cut_range(file, range.first_row, range.rows)),
@@ -264,6 +265,19 @@ impl Assembly {
         }
         found
     }
+}
+
+/// # Errors
+/// [`OdpError::InvalidData`] if the files claim more rows than 64 bits can count.
+fn check_total_rows(files: &[DatasetFile]) -> Result<(), OdpError> {
+    let mut total = 0u64;
+    for file in files {
+        total = total.checked_add(file.num_rows()).ok_or_else(|| OdpError::InvalidData {
+            location: file.path().to_owned(),
+            source: "with it the dataset has more rows than can be counted".into(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Where the row groups of the files lie among those of all facts; `None` if they are in order already.

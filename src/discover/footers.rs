@@ -123,10 +123,14 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whether row counts and byte ranges can be true for a file of `file_size` bytes.
 fn check_row_groups(footer: &ParquetMetaData, file_size: u64) -> Result<(), BoxError> {
+    let mut rows = 0i64;
     for (index, group) in footer.row_groups().iter().enumerate() {
         if group.num_rows() < 0 {
             return Err(format!("row group {index} has {} rows", group.num_rows()).into());
         }
+        rows = rows
+            .checked_add(group.num_rows())
+            .ok_or_else(|| format!("its row groups up to {index} have more rows than can be counted"))?;
         for column in group.columns() {
             let (start, length) = (
                 column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()),
@@ -172,5 +176,32 @@ impl Int96Setting {
     /// The setting as facts name it; empty without one.
     pub(super) fn text(setting: Option<&Self>) -> &str {
         setting.map_or("", |setting| &setting.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::file::metadata::{FileMetaData, ParquetMetaDataBuilder, RowGroupMetaData};
+    use parquet::schema::types::{SchemaDescriptor, Type as SchemaType};
+
+    use super::*;
+
+    #[test]
+    fn row_groups_of_more_rows_together_than_can_be_counted_are_refused() {
+        let root = SchemaType::group_type_builder("m").build().unwrap();
+        let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
+        let footer = |rows: &[i64]| {
+            let groups = rows.iter().map(|rows| {
+                RowGroupMetaData::builder(Arc::clone(&schema)).set_num_rows(*rows).build().unwrap()
+            });
+            let file = FileMetaData::new(1, 0, None, None, Arc::clone(&schema), None);
+            ParquetMetaDataBuilder::new(file).set_row_groups(groups.collect()).build()
+        };
+        assert!(check_row_groups(&footer(&[i64::MAX - 1, 1]), 100).is_ok());
+        let error = check_row_groups(&footer(&[i64::MAX - 1, 1, 1]), 100).unwrap_err().to_string();
+        assert!(error.contains("more rows than can be counted"), "{error}");
+        assert!(check_row_groups(&footer(&[5, -1]), 100).is_err());
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn cases_file(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/odp");
     let found = std::env::var_os("ODP_CASES").map_or_else(beside, PathBuf::from).join(name);
     if !found.exists() {
+        assert!(std::env::var_os("ODP_CASES").is_none(), "ODP_CASES names no folder with {name}");
         println!("ignored: no {}", found.display());
         return None;
     }
@@ -447,6 +448,18 @@ fn variables_are_read_in_the_forms_of_the_service() {
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(read(&deep).is_err());
+}
+
+#[test]
+fn a_name_that_no_filter_can_use_is_not_written() {
+    let mut variables = FilterVariables::default();
+    variables.push(5).push(6).set("0", 7).set("9", 8).set("x", 9);
+    let again = FilterVariables::read(&variables.to_json()).unwrap();
+    assert_eq!(again.positional, variables.positional);
+    assert_eq!(again.named.keys().collect::<Vec<_>>(), ["x"]);
+    let mut only_numbers = FilterVariables::default();
+    only_numbers.set("5", 1);
+    assert!(FilterVariables::read(&only_numbers.to_json()).unwrap().is_empty());
 }
 
 #[test]

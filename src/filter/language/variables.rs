@@ -74,10 +74,13 @@ impl FilterVariables {
     /// The typed form of the service, which [`Self::from_json`] reads: an object of named values, or an array of
     /// positional ones. Where there are both, it is an object in which the positional ones are `"0"`, `"1"` and so on.
     pub fn to_json(&self) -> String {
-        if self.named.is_empty() && !self.positional.is_empty() {
+        let has_names = self.named.keys().any(|name| position_of(name).is_none());
+        if !has_names && !self.positional.is_empty() {
             return Value::Array(self.positional.iter().map(FilterValue::to_wire).collect()).to_string();
         }
-        let named = self.named.iter().map(|(name, value)| (name.clone(), value.to_wire()));
+        // A number is no name that a filter can use, and would be read as a position.
+        let named = self.named.iter().filter(|(name, _)| position_of(name).is_none());
+        let named = named.map(|(name, value)| (name.clone(), value.to_wire()));
         let positional = self.positional.iter().enumerate();
         let positional = positional.map(|(index, value)| (index.to_string(), value.to_wire()));
         Value::Object(positional.chain(named).collect::<Map<_, _>>()).to_string()
@@ -100,11 +103,11 @@ impl FilterVariables {
                 for (name, value) in &values {
                     let of_name = |reason| format!("variable {:?}: {reason}", cut(name, 40));
                     let value = FilterValue::from_wire(value).map_err(of_name)?;
-                    match name.parse::<usize>() {
-                        Ok(index) if index.to_string() == *name => {
+                    match position_of(name) {
+                        Some(index) => {
                             positional.insert(index, value);
                         }
-                        _ => {
+                        None => {
                             variables.named.insert(name.clone(), value);
                         }
                     }
@@ -123,6 +126,11 @@ impl FilterVariables {
         }
         Ok(variables)
     }
+}
+
+/// The position that a name in JSON stands for: `"0"`, `"1"` and so on.
+fn position_of(name: &str) -> Option<usize> {
+    name.parse().ok().filter(|index: &usize| index.to_string() == name)
 }
 
 impl FilterValue {

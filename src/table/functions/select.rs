@@ -29,8 +29,8 @@ impl TableFunctionImpl for SelectFunction {
         // The columns are asked for here and now, and a catalog may answer later.
         let Some(provider) = find_table(args.session(), &table).now_or_never() else {
             return plan_err!(
-                "odp_select needs table {table} at once, and its catalog looks it up elsewhere: \
-                 open the table with CREATE EXTERNAL TABLE, or register it with the session"
+                "table {table} does not exist, or its catalog has to look it up, and odp_select needs it at once: \
+                 open it with CREATE EXTERNAL TABLE, or register it with the session"
             );
         };
         let provider = provider?;
