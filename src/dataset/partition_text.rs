@@ -357,3 +357,269 @@ fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[u32; 3]> 
     }
     parts.next().is_none().then_some(numbers)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    type F16 = <Float16Type as ArrowPrimitiveType>::Native;
+
+    const UNITS: [TimeUnit; 4] =
+        [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
+
+    fn types() -> Vec<DataType> {
+        let mut types = vec![
+            DataType::Boolean,
+            DataType::Int8,
+            DataType::Int16,
+            DataType::Int32,
+            DataType::Int64,
+            DataType::UInt8,
+            DataType::UInt16,
+            DataType::UInt32,
+            DataType::UInt64,
+            DataType::Float16,
+            DataType::Float32,
+            DataType::Float64,
+            DataType::Utf8,
+            DataType::LargeUtf8,
+            DataType::Utf8View,
+            DataType::Binary,
+            DataType::LargeBinary,
+            DataType::BinaryView,
+            DataType::FixedSizeBinary(8),
+            DataType::Date32,
+            DataType::Date64,
+            DataType::Time32(TimeUnit::Second),
+            DataType::Time32(TimeUnit::Millisecond),
+            DataType::Time64(TimeUnit::Microsecond),
+            DataType::Time64(TimeUnit::Nanosecond),
+            DataType::Decimal32(9, 3),
+            DataType::Decimal64(18, -2),
+            DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8)),
+        ];
+        for unit in UNITS {
+            types.push(DataType::Duration(unit));
+            types.extend(
+                [None, Some("+02:00"), Some("Europe/Oslo")]
+                    .map(|zone| DataType::Timestamp(unit, zone.map(Into::into))),
+            );
+        }
+        for scale in [-3, 0, 1, 10, 38] {
+            types.push(DataType::Decimal128(38, scale));
+            types.push(DataType::Decimal256(76, scale));
+        }
+        types
+    }
+
+    /// The value of a type that `bits` stand for; a few types have fewer values than there are bits.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+    fn value(bits: i64, data_type: &DataType) -> ScalarValue {
+        let text = String::from_utf8_lossy(&bits.to_le_bytes()).into_owned();
+        let bytes = bits.to_le_bytes().to_vec();
+        let (low32, wide) = (bits as i32, i128::from(bits) * 1_000_000_007 * 1_000_000_007);
+        match data_type {
+            DataType::Boolean => ScalarValue::from(bits % 2 == 0),
+            DataType::Int8 => ScalarValue::from(bits as i8),
+            DataType::Int16 => ScalarValue::from(bits as i16),
+            DataType::Int32 => ScalarValue::from(low32),
+            DataType::Int64 => ScalarValue::from(bits),
+            DataType::UInt8 => ScalarValue::from(bits as u8),
+            DataType::UInt16 => ScalarValue::from(bits as u16),
+            DataType::UInt32 => ScalarValue::from(bits as u32),
+            DataType::UInt64 => ScalarValue::from(bits as u64),
+            DataType::Float16 => ScalarValue::Float16(Some(F16::from_bits(bits as u16))),
+            DataType::Float32 => ScalarValue::from(f32::from_bits(bits as u32)),
+            DataType::Float64 => ScalarValue::from(f64::from_bits(bits as u64)),
+            DataType::Utf8 => ScalarValue::Utf8(Some(text)),
+            DataType::LargeUtf8 => ScalarValue::LargeUtf8(Some(text)),
+            DataType::Utf8View => ScalarValue::Utf8View(Some(text)),
+            DataType::Binary => ScalarValue::Binary(Some(bytes)),
+            DataType::LargeBinary => ScalarValue::LargeBinary(Some(bytes)),
+            DataType::BinaryView => ScalarValue::BinaryView(Some(bytes)),
+            DataType::FixedSizeBinary(size) => ScalarValue::FixedSizeBinary(*size, Some(bytes)),
+            DataType::Date32 => ScalarValue::Date32(Some(low32)),
+            DataType::Date64 => ScalarValue::Date64(Some(bits)),
+            DataType::Time32(TimeUnit::Second) => ScalarValue::Time32Second(Some(low32)),
+            DataType::Time32(_) => ScalarValue::Time32Millisecond(Some(low32)),
+            DataType::Time64(TimeUnit::Microsecond) => ScalarValue::Time64Microsecond(Some(bits)),
+            DataType::Time64(_) => ScalarValue::Time64Nanosecond(Some(bits)),
+            DataType::Duration(TimeUnit::Second) => ScalarValue::DurationSecond(Some(bits)),
+            DataType::Duration(TimeUnit::Millisecond) => ScalarValue::DurationMillisecond(Some(bits)),
+            DataType::Duration(TimeUnit::Microsecond) => ScalarValue::DurationMicrosecond(Some(bits)),
+            DataType::Duration(TimeUnit::Nanosecond) => ScalarValue::DurationNanosecond(Some(bits)),
+            DataType::Timestamp(TimeUnit::Second, z) => ScalarValue::TimestampSecond(Some(bits), z.clone()),
+            DataType::Timestamp(TimeUnit::Millisecond, z) => {
+                ScalarValue::TimestampMillisecond(Some(bits), z.clone())
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, z) => {
+                ScalarValue::TimestampMicrosecond(Some(bits), z.clone())
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, z) => {
+                ScalarValue::TimestampNanosecond(Some(bits), z.clone())
+            }
+            DataType::Decimal32(p, s) => ScalarValue::Decimal32(Some(low32), *p, *s),
+            DataType::Decimal64(p, s) => ScalarValue::Decimal64(Some(bits), *p, *s),
+            DataType::Decimal128(p, s) => ScalarValue::Decimal128(Some(wide), *p, *s),
+            DataType::Decimal256(p, s) => {
+                ScalarValue::Decimal256(Some(i256::from_parts(u128::MAX, wide)), *p, *s)
+            }
+            DataType::Dictionary(k, v) => ScalarValue::Dictionary(k.clone(), Box::new(value(bits, v))),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn is_nan(value: &ScalarValue) -> bool {
+        matches!(value, ScalarValue::Float16(Some(v)) if v.is_nan())
+            || matches!(value, ScalarValue::Float32(Some(v)) if v.is_nan())
+            || matches!(value, ScalarValue::Float64(Some(v)) if v.is_nan())
+    }
+
+    /// `ScalarValue` compares the bits of floats. Its `Debug` panics for far dates.
+    fn is_same(a: &ScalarValue, b: &ScalarValue) -> bool {
+        a == b || (is_nan(a) && is_nan(b))
+    }
+
+    #[test]
+    fn values_of_all_types_are_read_back_as_they_were_and_have_texts_of_their_own() {
+        let seed = 20_240_229;
+        let mut random = StdRng::seed_from_u64(seed);
+        let day = 86_400;
+        let mut bits = vec![
+            0,
+            1,
+            -1,
+            9,
+            10,
+            -10,
+            59,
+            60,
+            1_000,
+            day,
+            day - 1,
+            -day,
+            100 * day,
+            253_402_300_799,
+            253_402_300_800,
+            -62_167_219_200,
+            -62_167_219_201,
+            i64::MAX,
+            i64::MIN,
+            i64::from(i32::MAX),
+            i64::from(i32::MIN),
+            i64::from(u32::MAX),
+            2_932_896,
+            2_932_897,
+            -719_528,
+            -719_529,
+            0x7fc0_0000,
+            0x7f80_0000,
+            0xff80_0000,
+            0xffc0_0001,
+            f64::NAN.to_bits() as i64,
+            f64::INFINITY.to_bits() as i64,
+            f64::MIN_POSITIVE.to_bits() as i64,
+            f64::NEG_INFINITY.to_bits() as i64,
+            0x7ff8_0000_0000_0001,
+            f64::MAX.to_bits() as i64,
+            0x7c00,
+            0x7e00,
+            1_582_934_400_123_456_789,
+        ];
+        bits.extend((0..500).map(|_| random.random::<i64>() >> random.random_range(0..60)));
+        bits.extend((0..200).map(|_| random.random_range(-20_000..60_000) * 86_400_000));
+        for data_type in types() {
+            let mut seen: HashMap<String, ScalarValue> = HashMap::new();
+            for bits in &bits {
+                let value = value(*bits, &data_type);
+                let text = partition_value_text(&value).unwrap().unwrap();
+                let read = partition_value_from_text(Some(&text), &data_type).unwrap();
+                assert!(is_same(&read, &value), "{data_type}: {text:?}, seed {seed}");
+                assert_eq!(read.data_type(), data_type);
+                let is_new = seen.get(&text).is_none_or(|other| is_same(other, &value));
+                assert!(is_new, "{data_type}: {text:?} twice, seed {seed}");
+                seen.insert(text, value);
+            }
+        }
+    }
+
+    #[test]
+    fn null_is_no_text_and_empty_text_is_a_value() {
+        for data_type in types() {
+            let null = ScalarValue::try_from(&data_type).unwrap();
+            assert_eq!(partition_value_text(&null).unwrap(), None);
+            assert_eq!(partition_value_from_text(None, &data_type).unwrap(), null);
+        }
+        assert_eq!(partition_value_text(&ScalarValue::from("")).unwrap().as_deref(), Some(""));
+        let empty = partition_value_from_text(Some(""), &DataType::Binary).unwrap();
+        assert_eq!(empty, ScalarValue::Binary(Some(vec![])));
+    }
+
+    #[test]
+    fn texts_are_those_that_people_write() {
+        let timestamp =
+            |value, zone: Option<&str>| ScalarValue::TimestampMillisecond(Some(value), zone.map(Into::into));
+        for (value, text) in [
+            (ScalarValue::Date32(Some(18_321)), "2020-02-29"),
+            (ScalarValue::Date32(Some(-719_528)), "0000-01-01"),
+            (ScalarValue::Date32(Some(2_932_897)), "2932897"),
+            (ScalarValue::Date64(Some(-86_400_000)), "1969-12-31"),
+            (ScalarValue::Date64(Some(i64::MIN)), "-9223372036854775808"),
+            (timestamp(1_582_934_400_000, None), "2020-02-29T00:00:00"),
+            (timestamp(-1, Some("Europe/Oslo")), "1969-12-31T23:59:59.999Z"),
+            (timestamp(i64::MAX, None), "9223372036854775807"),
+            (ScalarValue::Time64Nanosecond(Some(1)), "00:00:00.000000001"),
+            (ScalarValue::Time32Second(Some(-1)), "-1"),
+            (ScalarValue::Decimal128(Some(-5), 10, 2), "-0.05"),
+            (ScalarValue::Decimal128(Some(12_345), 10, 2), "123.45"),
+            (ScalarValue::Decimal128(Some(12), 10, -2), "1200"),
+            (ScalarValue::from(-0.0_f64), "-0.0"),
+            (ScalarValue::from(1e300_f64), "1e300"),
+            (ScalarValue::from(-f64::NAN), "NaN"),
+            (ScalarValue::from(f64::NEG_INFINITY), "-inf"),
+            (ScalarValue::from(0.1_f32), "0.1"),
+            (ScalarValue::from(true), "true"),
+            (ScalarValue::Binary(Some(vec![0, 255])), "00ff"),
+        ] {
+            assert_eq!(partition_value_text(&value).unwrap().as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn texts_of_no_value_are_errors() {
+        for (text, data_type) in [
+            ("256", DataType::UInt8),
+            ("", DataType::Int32),
+            ("yes", DataType::Boolean),
+            ("2020-02-30", DataType::Date32),
+            ("2020-2-3", DataType::Date32),
+            ("2020-02-29T00:00:00Z", DataType::Timestamp(TimeUnit::Second, None)),
+            ("2020-02-29T00:00:00", DataType::Timestamp(TimeUnit::Second, Some("UTC".into()))),
+            ("2020-02-29T00:00:00.5", DataType::Timestamp(TimeUnit::Second, None)),
+            ("9999-12-31T00:00:00", DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            ("24:00:00", DataType::Time32(TimeUnit::Second)),
+            ("1.234", DataType::Decimal128(10, 2)),
+            ("1.-2", DataType::Decimal128(10, 2)),
+            ("150", DataType::Decimal128(10, -2)),
+            ("0f0", DataType::Binary),
+            ("0g", DataType::Binary),
+            ("00", DataType::FixedSizeBinary(2)),
+            ("1", DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::YearMonth)),
+        ] {
+            let error = partition_value_from_text(Some(text), &data_type).unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?} is not a")), "{error}");
+        }
+    }
+
+    #[test]
+    fn nested_values_are_not_supported() {
+        let list = DataType::new_list(DataType::Int32, true);
+        assert!(!is_partition_type(&list) && is_partition_type(&DataType::Utf8View));
+        let error = partition_value_text(&ScalarValue::new_interval_ym(1, 1)).unwrap_err();
+        assert!(matches!(error, OdpError::Unsupported { .. }), "{error}");
+    }
+}

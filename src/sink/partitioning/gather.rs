@@ -11,6 +11,7 @@ use datafusion::arrow::compute::{concat_batches, filter, interleave_record_batch
 use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, DataType, SchemaRef};
 use datafusion::arrow::downcast_dictionary_array;
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::HashMap;
 
 use crate::sink::row_bytes::record_batch_bytes;
 
@@ -27,11 +28,7 @@ pub(super) fn gather(
 ) -> Result<Vec<RecordBatch>, ArrowError> {
     match pieces {
         [] => return Ok(vec![]),
-        [(rows, range)] => {
-            let piece = rows.slice(range.start, range.len());
-            let is_most = 2 * range.len() >= rows.num_rows();
-            return Ok(vec![if is_most { piece } else { with_own_memory(piece)? }]);
-        }
+        [(rows, range)] => return Ok(vec![with_own_memory(rows.slice(range.start, range.len()))?]),
         _ => {}
     }
     let num_rows: usize = pieces.iter().map(|(_, range)| range.len()).sum();
@@ -41,12 +38,16 @@ pub(super) fn gather(
         concat_batches(schema, &slices)
     } else {
         let mut sources: Vec<&RecordBatch> = Vec::new();
+        let mut numbers: HashMap<Option<*const ()>, usize> = HashMap::default();
         let mut indices = Vec::with_capacity(num_rows);
         for (rows, range) in pieces {
-            if !sources.last().is_some_and(|last| std::ptr::eq(*last, *rows)) {
+            // Clones of a record batch share its arrays.
+            let first_column = rows.columns().first().map(|column| Arc::as_ptr(column).cast::<()>());
+            let number = *numbers.entry(first_column).or_insert_with(|| {
                 sources.push(rows);
-            }
-            indices.extend(range.clone().map(|row| (sources.len() - 1, row)));
+                sources.len() - 1
+            });
+            indices.extend(range.clone().map(|row| (number, row)));
         }
         interleave_record_batch(&sources, &indices)
     };
@@ -190,4 +191,78 @@ fn used_values<K: ArrowDictionaryKeyType>(dictionary: &DictionaryArray<K>) -> Re
         dictionary.keys().unary(|key| new_keys.get(key.as_usize()).copied().unwrap_or_default());
     let values = filter(dictionary.values(), &BooleanArray::new(used, None))?;
     Ok(Arc::new(DictionaryArray::try_new(keys, shrink(&values)?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{BinaryViewArray, StringViewArray, UInt8Array};
+    use datafusion::arrow::datatypes::{UInt8Type, UInt16Type};
+
+    fn batch(array: impl Array + 'static) -> RecordBatch {
+        RecordBatch::try_from_iter([("a", Arc::new(array) as ArrayRef)]).unwrap()
+    }
+
+    #[test]
+    fn dictionaries_with_too_many_values_for_their_keys_stay_apart() {
+        let of = |start: u8| {
+            let values: Vec<_> = (0..200).map(|i| format!("{start}-{i}")).collect();
+            batch(values.iter().map(|value| Some(value.as_str())).collect::<DictionaryArray<UInt8Type>>())
+        };
+        let (one, two) = (of(1), of(2));
+        for step in [1, 50] {
+            let mut pieces = Vec::new();
+            for start in (0..200).step_by(step) {
+                pieces.push((&one, start..start + step));
+                pieces.push((&two, start..start + step));
+            }
+            let gathered = gather(&one.schema(), &pieces).unwrap();
+            assert!(gathered.len() > 1);
+            let text = |batch: &RecordBatch, row: usize| {
+                let column = batch.column(0).as_dictionary::<UInt8Type>();
+                column
+                    .downcast_dict::<datafusion::arrow::array::StringArray>()
+                    .unwrap()
+                    .values()
+                    .value(usize::from(column.keys().value(row)))
+                    .to_owned()
+            };
+            let found: Vec<_> =
+                gathered.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| text(batch, row))).collect();
+            let expected: Vec<_> =
+                pieces.iter().flat_map(|(batch, range)| range.clone().map(|row| text(batch, row))).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn views_and_dictionaries_drop_what_no_row_uses() {
+        let values: Vec<_> = (0..10_000).map(|i| format!("a value of some length, number {i}")).collect();
+        let views = batch(StringViewArray::from_iter_values(&values));
+        let binary = batch(BinaryViewArray::from_iter_values(&values));
+        let keys = values.iter().map(|value| Some(value.as_str()));
+        let dictionary = batch(keys.collect::<DictionaryArray<UInt16Type>>());
+        for source in [views, binary, dictionary] {
+            let pieces: Vec<_> = (0..10_000).step_by(1_000).map(|row| (&source, row..row + 1)).collect();
+            let gathered = gather(&source.schema(), &pieces).unwrap();
+            let slice = with_own_memory(source.slice(5_000, 10)).unwrap();
+            for small in [&gathered[0], &slice] {
+                assert_eq!(small.num_rows(), 10);
+                assert!(small.get_array_memory_size() < 10_000, "{}", small.get_array_memory_size());
+            }
+            assert_eq!(slice, source.slice(5_000, 10));
+            let all = gather(&source.schema(), &[(&source, 0..10_000)]).unwrap();
+            assert_eq!(all[0], source);
+        }
+    }
+
+    #[test]
+    fn nulls_of_dictionaries_stay_when_values_are_dropped() {
+        let keys = UInt8Array::from(vec![Some(3), None, Some(1)]);
+        let values = StringViewArray::from_iter_values(["a", "b", "c", "d", "e"]);
+        let dictionary = batch(DictionaryArray::try_new(keys, Arc::new(values)).unwrap());
+        let shrunk = shrink_batch(dictionary.clone()).unwrap();
+        assert_eq!(shrunk.column(0).as_any_dictionary().values().len(), 2);
+        assert_eq!(shrunk.column(0), dictionary.column(0));
+    }
 }

@@ -126,3 +126,189 @@ fn fnv1a_128(bytes: &[u8]) -> u128 {
     const PRIME: u128 = (1 << 88) + 0x13b;
     bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::*;
+    use crate::dataset::parse_partition_segment;
+    use datafusion::object_store::local::LocalFileSystem;
+    use datafusion::object_store::memory::InMemory;
+    use datafusion::object_store::path::Path;
+    use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+    use futures::TryStreamExt;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    const HOSTILE: [&str; 48] = [
+        "",
+        ".",
+        "..",
+        "...",
+        "../..",
+        "/",
+        "//",
+        "a/b",
+        "/etc/passwd",
+        "\\",
+        "..\\x",
+        "%",
+        "%2F",
+        "%2f",
+        "%25",
+        "%zz",
+        "=",
+        "a=b",
+        "#1",
+        "?x",
+        "a&b",
+        "\0",
+        "\n",
+        "\r\n",
+        "\t",
+        "\u{7f}",
+        "\u{85}",
+        " ",
+        "  ",
+        " a",
+        "a ",
+        "a.",
+        ".a",
+        "🐟",
+        "👩‍🔬",
+        "é",
+        "e\u{301}",
+        "NULL",
+        "null",
+        "__HIVE_DEFAULT_PARTITION__",
+        "%5F_HIVE_DEFAULT_PARTITION__",
+        "CON",
+        "a",
+        "A",
+        "~",
+        "a:b*c?\"<>|",
+        "[x]{y}^`'",
+        "\u{202e}txt\u{feff}",
+    ];
+
+    fn segment(value: Option<&str>) -> String {
+        partition_directory(&["k".into()], &[value.map(String::from)]).unwrap()
+    }
+
+    fn is_harmless(segment: &str) -> bool {
+        let name = segment.strip_prefix("k=");
+        let reserved = |c: char| c.is_control() || "/\\:*?\"<>|#[]{}^'&`=".contains(c);
+        segment.len() <= 255
+            && name.is_some_and(|name| !name.contains(reserved) && !name.ends_with(['.', ' ']))
+            && Path::parse(segment).is_ok_and(|path| path.as_ref() == segment)
+    }
+
+    #[test]
+    fn hostile_values_stay_in_their_directory_and_are_read_back() {
+        let mut segments = HashSet::new();
+        for value in HOSTILE.iter().map(|value| Some(*value)).chain([None]) {
+            let segment = segment(value);
+            assert!(is_harmless(&segment), "{segment}");
+            assert_eq!(
+                parse_partition_segment(&segment),
+                Some(("k".into(), value.map(String::from))),
+                "{segment}"
+            );
+            assert!(segments.insert(segment));
+        }
+        assert_eq!(segment(None), "k=__HIVE_DEFAULT_PARTITION__");
+        assert_eq!(segment(Some("")), "k=");
+        assert_eq!(segment(Some("..")), "k=%2E%2E");
+        assert_eq!(segment(Some("a/b c.d")), "k=a%2Fb c.d");
+        assert_eq!(segment(Some("blåhval 🐟")), "k=blåhval 🐟");
+    }
+
+    #[test]
+    fn random_values_stay_in_their_directory_and_are_read_back() {
+        let seed = 39;
+        let mut random = StdRng::seed_from_u64(seed);
+        let alphabet: Vec<char> = HOSTILE.concat().chars().chain('a'..='f').chain('0'..='9').collect();
+        let mut seen: HashMap<String, String> = HashMap::new();
+        for _ in 0..20_000 {
+            let length = random.random_range(0..40) * if random.random_ratio(1, 50) { 20 } else { 1 };
+            let value: String = (0..length)
+                .map(|_| match random.random_ratio(1, 10) {
+                    true => random.random::<char>(),
+                    false => alphabet[random.random_range(0..alphabet.len())],
+                })
+                .collect();
+            let segment = segment(Some(&value));
+            assert!(is_harmless(&segment), "{value:?}: {segment}, seed {seed}");
+            if !segment.contains('~') {
+                assert_eq!(
+                    parse_partition_segment(&segment),
+                    Some(("k".into(), Some(value.clone()))),
+                    "seed {seed}"
+                );
+            }
+            let other = seen.insert(segment, value.clone());
+            assert!(other.is_none_or(|other| other == value), "{value:?}, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn long_values_end_in_a_hash_of_all_of_them() {
+        let long = |end: &str| segment(Some(&format!("{}{end}", "ø".repeat(300))));
+        let (one, other) = (long("1"), long("2"));
+        assert_eq!(one, format!("k={}~{}", "ø".repeat(60), &one[one.len() - 32..]));
+        assert_ne!(one, other);
+        assert_eq!(one, long("1"));
+        // An escape is not cut, whatever its place.
+        for offset in 0..4 {
+            let segment = segment(Some(&format!("{}{}", "a".repeat(offset), "/".repeat(200))));
+            let (kept, _) = segment.split_once('~').unwrap();
+            assert!(kept.ends_with("%2F"), "{segment}");
+        }
+        assert_eq!(segment(Some(&"a".repeat(253))).len(), 255);
+        assert!(segment(Some(&"a".repeat(254))).contains('~'));
+        // FNV's own test vector.
+        assert_eq!(fnv1a_128(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+    }
+
+    #[test]
+    fn long_names_leave_space_for_a_value_or_are_refused() {
+        let name = "n".repeat(221);
+        let directory = partition_directory(std::slice::from_ref(&name), &[Some("v".repeat(40))]).unwrap();
+        assert_eq!(directory.len(), 255);
+        assert!(partition_directory(&[format!("{name}n")], &[None]).is_err());
+        assert!(partition_directory(&[String::new()], &[None]).is_err());
+        let directory =
+            partition_directory(&["a=b/..".into(), ".c".into()], &[None, Some("1".into())]).unwrap();
+        assert_eq!(directory, "a%3Db%2F%2E%2E=__HIVE_DEFAULT_PARTITION__/%2Ec=1");
+    }
+
+    #[tokio::test]
+    async fn stores_list_directories_as_they_were_written() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let local = LocalFileSystem::new_with_prefix(&root).unwrap();
+        let stores: [&dyn ObjectStore; 2] = [&local, &InMemory::new()];
+        for store in stores {
+            let mut written: Vec<String> = HOSTILE
+                .iter()
+                .map(|value| Some((*value).to_owned()))
+                .chain([None, Some("x".repeat(400))])
+                .map(|value| {
+                    partition_directory(&["ø k".into(), "l".into()], &[value.clone(), value]).unwrap()
+                })
+                .map(|directory| format!("{directory}/0.parquet"))
+                .collect();
+            for path in &written {
+                store.put(&Path::parse(path).unwrap(), "rows".into()).await.unwrap();
+            }
+            let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+            let mut listed: Vec<_> = listed.into_iter().map(|object| object.location.to_string()).collect();
+            listed.sort();
+            written.sort();
+            assert_eq!(listed, written);
+        }
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
+}

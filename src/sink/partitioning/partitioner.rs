@@ -303,3 +303,200 @@ fn one_nan(column: &ArrayRef) -> ArrayRef {
 fn too_many_rows(num_rows: usize) -> DataFusionError {
     exec_datafusion_err!("a record batch of {num_rows} rows is too long to be split")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use datafusion::arrow::array::{
+        DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StringViewArray,
+    };
+    use datafusion::arrow::datatypes::{Int8Type, Int32Type, Int64Type};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    fn batch(years: &[Option<i32>], names: &[&str]) -> RecordBatch {
+        let rows = i64::try_from(years.len()).unwrap();
+        RecordBatch::try_from_iter([
+            ("year", Arc::new(Int32Array::from(years.to_vec())) as ArrayRef),
+            ("row", Arc::new(Int64Array::from_iter_values(0..rows))),
+            ("name", Arc::new(StringViewArray::from(names.to_vec()))),
+        ])
+        .unwrap()
+    }
+
+    fn by(columns: &[&str], schema: &SchemaRef) -> Result<Partitioner, OdpError> {
+        let columns: Vec<_> = columns.iter().map(|name| (*name).to_owned()).collect();
+        Partitioner::try_new(schema, &columns, false)
+    }
+
+    fn rows_of(batch: &RecordBatch) -> Vec<i64> {
+        batch.column_by_name("row").unwrap().as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn mixed_rows_keep_their_order_in_each_partition() {
+        let batch =
+            batch(&[Some(2), Some(1), Some(2), None, Some(1), Some(2)], &["a", "b", "a", "c", "b", "d"]);
+        let mut partitioner = by(&["year", "name"], &batch.schema()).unwrap();
+        let split = partitioner.split(&batch).unwrap();
+        let rows: Vec<_> = split.iter().map(|(id, rows)| (*id, rows_of(rows))).collect();
+        assert_eq!(rows, [(0, vec![0, 2]), (1, vec![1, 4]), (2, vec![3]), (3, vec![5])]);
+        assert_eq!(split[0].1.schema(), *partitioner.file_schema());
+        assert_eq!(partitioner.file_schema().fields().len(), 1);
+        let directories: Vec<_> = (0..partitioner.len()).map(|id| partitioner.directory(id)).collect();
+        let null = "__HIVE_DEFAULT_PARTITION__";
+        assert_eq!(
+            directories,
+            ["year=2/name=a", "year=1/name=b", &format!("year={null}/name=c"), "year=2/name=d"]
+        );
+        assert_eq!(partitioner.values(2), [None, Some("c".to_owned())]);
+        // Numbers hold over calls.
+        let again = partitioner.split(&batch.slice(3, 2)).unwrap();
+        assert_eq!(again.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1]);
+        assert!(partitioner.split(&batch.slice(0, 0)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn rows_of_one_partition_and_sorted_rows_are_not_copied() {
+        let batch = batch(&[Some(1), Some(1), Some(1), Some(2)], &["a"; 4]);
+        let mut partitioner = by(&["year"], &batch.schema()).unwrap();
+        let address = |batch: &RecordBatch| batch.column(0).to_data().buffers()[0].data_ptr();
+        let rows = batch.project(&[1]).unwrap();
+        for split in [partitioner.split(&batch).unwrap(), partitioner.split(&batch.slice(1, 2)).unwrap()] {
+            assert!(split.iter().all(|(_, part)| address(part) == address(&rows)));
+        }
+    }
+
+    #[test]
+    fn columns_are_kept_on_request() {
+        let batch = batch(&[Some(1), Some(2), Some(1)], &["a"; 3]);
+        let mut partitioner = Partitioner::try_new(&batch.schema(), &["year".to_owned()], true).unwrap();
+        assert_eq!(*partitioner.file_schema(), batch.schema());
+        let split = partitioner.split(&batch).unwrap();
+        assert_eq!(split[0].1.column(0).as_primitive::<Int32Type>().values(), &[1, 1]);
+    }
+
+    #[test]
+    fn without_partition_columns_all_rows_are_one_partition() {
+        let batch = batch(&[Some(1), Some(2)], &["a"; 2]);
+        let mut partitioner = by(&[], &batch.schema()).unwrap();
+        assert_eq!(partitioner.split(&batch).unwrap(), [(0, batch)]);
+        assert_eq!((partitioner.directory(0), partitioner.values(0).len()), ("", 0));
+    }
+
+    #[test]
+    fn nans_are_one_value_and_zeros_are_two() {
+        let values =
+            [f64::NAN, -0.0, -f64::NAN, 0.0, f64::from_bits(0x7ff8_0000_0000_0001), f64::INFINITY, -0.0];
+        let batch = RecordBatch::try_from_iter([
+            ("v", Arc::new(Float64Array::from(values.to_vec())) as ArrayRef),
+            ("row", Arc::new(Int64Array::from_iter_values(0..7))),
+        ])
+        .unwrap();
+        let mut partitioner = by(&["v"], &batch.schema()).unwrap();
+        let split = partitioner.split(&batch).unwrap();
+        let rows: Vec<_> =
+            split.iter().map(|(id, rows)| (partitioner.directory(*id), rows_of(rows))).collect();
+        let expected =
+            [("v=NaN", vec![0, 2, 4]), ("v=-0.0", vec![1, 6]), ("v=0.0", vec![3]), ("v=inf", vec![5])];
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn two_values_with_one_directory_are_an_error() {
+        let batch = batch(&[Some(1), Some(2)], &["a"; 2]);
+        let mut partitioner = by(&["year"], &batch.schema()).unwrap();
+        partitioner.split(&batch.slice(0, 1)).unwrap();
+        partitioner.directories.insert("year=2".into(), 0);
+        let error = partitioner.split(&batch).unwrap_err().to_string();
+        assert!(error.contains("have the same directory year=2"), "{error}");
+    }
+
+    #[test]
+    fn dictionaries_are_split_as_their_values() {
+        let names = ["a", "b", "a", "c"];
+        let dictionary: DictionaryArray<Int8Type> = names.into_iter().collect();
+        let batch = RecordBatch::try_from_iter([
+            ("name", Arc::new(dictionary) as ArrayRef),
+            ("row", Arc::new(Int64Array::from_iter_values(0..4))),
+        ])
+        .unwrap();
+        let mut partitioner = by(&["name"], &batch.schema()).unwrap();
+        assert_eq!(partitioner.partition_columns(), [("name".to_owned(), DataType::Utf8)]);
+        let split = partitioner.split(&batch).unwrap();
+        assert_eq!(rows_of(&split[0].1), [0, 2]);
+        // Other numbers for the same values.
+        let dictionary: DictionaryArray<Int8Type> = ["c", "b"].into_iter().collect();
+        let batch = RecordBatch::try_new(
+            batch.schema(),
+            vec![Arc::new(dictionary), Arc::new(Int64Array::from_iter_values(0..2))],
+        )
+        .unwrap();
+        let ids: Vec<_> = partitioner.split(&batch).unwrap().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [2, 1]);
+    }
+
+    #[test]
+    fn columns_that_cannot_partition_are_refused_by_name() {
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1)])]);
+        let batch = RecordBatch::try_from_iter([
+            ("lists", Arc::new(lists) as ArrayRef),
+            ("a", Arc::new(StringArray::from(vec!["x"]))),
+        ])
+        .unwrap();
+        let schema = batch.schema();
+        for (columns, part) in [
+            (&["b"][..], "one of the columns lists, a"),
+            (&["a", "a"], "each column once"),
+            (&["lists"], "not supported: partition column \"lists\""),
+        ] {
+            let error = by(columns, &schema).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let only = Arc::new(schema.project(&[1]).unwrap());
+        assert!(by(&["a"], &only).unwrap_err().to_string().contains("for the files"));
+        assert!(Partitioner::try_new(&only, &["a".to_owned()], true).is_ok());
+    }
+
+    #[test]
+    fn random_rows_are_split_as_by_a_map() {
+        let seed = 5;
+        let mut random = StdRng::seed_from_u64(seed);
+        let names = ["a", "b", "a longer name than a view holds", ""];
+        let mut partitioner: Option<Partitioner> = None;
+        for _ in 0..100 {
+            let num_rows = random.random_range(1..200);
+            let distinct = random.random_range(1..5);
+            let run = random.random_range(1..20);
+            let mut years = Vec::new();
+            let mut chosen = Vec::new();
+            while years.len() < num_rows {
+                let rows = random.random_range(1..=run);
+                let year = Some(random.random_range(0..distinct)).filter(|year| *year != 3);
+                years.extend(std::iter::repeat_n(year, rows));
+                chosen.extend(std::iter::repeat_n(names[random.random_range(0..names.len())], rows));
+            }
+            let batch = batch(&years, &chosen);
+            let partitioner =
+                partitioner.get_or_insert_with(|| by(&["year", "name"], &batch.schema()).unwrap());
+            let mut expected: BTreeMap<(Option<i32>, &str), Vec<i64>> = BTreeMap::new();
+            for (row, key) in (0..).zip(years.into_iter().zip(chosen)) {
+                expected.entry(key).or_default().push(row);
+            }
+            let mut expected: Vec<_> = expected.into_iter().collect();
+            expected.sort_by_key(|(_, rows)| rows[0]);
+            let split = partitioner.split(&batch).unwrap();
+            let found: Vec<_> = split
+                .iter()
+                .map(|(id, rows)| {
+                    let [year, name] = partitioner.values(*id) else { panic!("two values") };
+                    let year = year.as_ref().map(|year| year.parse().unwrap());
+                    ((year, name.as_deref().unwrap()), rows_of(rows))
+                })
+                .collect();
+            assert_eq!(found, expected, "seed {seed}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Rows that wait until there are enough of their partition, in memory and beyond.
 
+mod blocks;
+mod relocation;
+
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
@@ -7,17 +10,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, internal_datafusion_err, internal_err,
-};
+use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::metrics::SpillMetrics;
 
 use super::gather::{buffer_bytes, gather, with_own_memory};
 use super::partitioner::ArrangedRows;
-use super::spill_file::{SpillFiles, SpilledRows};
+use super::spill_file::SpillFiles;
 use crate::sink::row_bytes::record_batch_bytes_with_dictionaries;
+use blocks::{Block, Blocks, Piece, Place, for_each_range, size_of_batches};
+use relocation::Relocation;
 
 /// The name in messages and in the memory pool.
 const CONSUMER: &str = "rows of open partitions";
@@ -30,15 +33,6 @@ const COLLECTED_ROWS: usize = 8_192;
 
 /// So much memory may the record batches keep alive that small ones are slices of.
 const COLLECTED_PARENT_BYTES: usize = 32 << 20;
-
-/// Partitions with fewer bytes share a block with others: smaller blocks would be mostly headers.
-const SHARED_BLOCK_BYTES: usize = 64 << 10;
-
-/// Partitions with more bytes have several blocks.
-const MAX_BLOCK_BYTES: usize = 1 << 20;
-
-/// No block has more rows.
-const MAX_BLOCK_ROWS: usize = 8_192;
 
 /// Rows that wait, by partition, each partition's in the order in which they came.
 ///
@@ -68,38 +62,6 @@ struct PendingPartition {
     placed_rows: usize,
     /// In [`CollectedRows`], after those in `pieces`.
     collected_rows: usize,
-}
-
-/// Adjacent rows of one block.
-#[derive(Clone, Copy)]
-struct Piece {
-    block: u32,
-    start: u32,
-    rows: u32,
-}
-
-/// Rows of one or more partitions.
-struct Block {
-    place: Place,
-    rows: usize,
-    /// Rows that were not taken.
-    live_rows: usize,
-}
-
-enum Place {
-    Memory { batches: Vec<RecordBatch>, bytes: usize },
-    Disk { spilled: SpilledRows, cached: Option<(Vec<RecordBatch>, usize)> },
-}
-
-/// All blocks, by number; numbers are used again.
-#[derive(Default)]
-struct Blocks {
-    blocks: Vec<Option<Block>>,
-    free: Vec<u32>,
-    /// Of blocks in memory.
-    memory_bytes: usize,
-    cached_bytes: usize,
-    pieces: usize,
 }
 
 /// Record batches of few rows, in the order in which they came.
@@ -290,7 +252,7 @@ impl PendingRows {
                 let batches = self.files.read(spilled)?;
                 add_range(&batches, range, rows);
                 if !is_last {
-                    self.cache(number, batches)?;
+                    self.cache(number, batches);
                 }
             }
         }
@@ -298,7 +260,7 @@ impl PendingRows {
     }
 
     /// Keeps a block that was read, since others of its partitions are likely to be next, if there is memory for it.
-    fn cache(&mut self, number: u32, batches: Vec<RecordBatch>) -> Result<()> {
+    fn cache(&mut self, number: u32, batches: Vec<RecordBatch>) {
         let bytes = batches.iter().map(record_batch_bytes_with_dictionaries).sum::<usize>();
         if self.row_bytes() + bytes > self.memory_limit {
             self.blocks.drop_cached();
@@ -306,13 +268,8 @@ impl PendingRows {
         if self.row_bytes() + bytes <= self.memory_limit
             && self.reservation.try_resize(self.used_bytes() + bytes).is_ok()
         {
-            let block = self.blocks.get_mut(number)?;
-            if let Place::Disk { cached, .. } = &mut block.place {
-                *cached = Some((batches, bytes));
-                self.blocks.cached_bytes += bytes;
-            }
+            self.blocks.cache(number, batches, bytes);
         }
-        Ok(())
     }
 
     /// Bytes of rows in memory: what a spill frees.
@@ -387,23 +344,15 @@ impl PendingRows {
 
     /// Writes all rows that are in memory into new blocks, those of each partition together.
     fn relocate(&mut self, destination: Destination) -> Result<()> {
-        let mut relocation = Relocation {
-            schema: &self.schema,
-            files: match destination {
-                Destination::Memory => None,
-                Destination::Disk => Some(&mut self.files),
-            },
-            created: Vec::new(),
-            pieces: Vec::new(),
-            group: Vec::new(),
-            group_rows: 0,
-            group_bytes: 0,
+        let files = match destination {
+            Destination::Memory => None,
+            Destination::Disk => Some(&mut self.files),
         };
+        let mut relocation = Relocation::new(&self.schema, files);
         for (partition, pending) in self.partitions.iter().enumerate() {
-            relocation.add_partition(partition, pending, &self.blocks)?;
+            relocation.add_partition(partition, &pending.pieces, &self.blocks)?;
         }
-        relocation.finish_group()?;
-        let Relocation { created, pieces, .. } = relocation;
+        let (created, pieces) = relocation.finish()?;
         if created.is_empty() {
             return Ok(());
         }
@@ -424,9 +373,9 @@ impl PendingRows {
         self.blocks.drop_memory();
         let numbers =
             created.into_iter().map(|block| self.blocks.insert(block)).collect::<Result<Vec<_>>>()?;
-        for (partition, created, range) in pieces {
-            let piece = Piece::try_new(numbers[created], range)?;
-            self.append(partition, piece);
+        for moved in pieces {
+            let piece = Piece::try_new(numbers[moved.block], moved.rows)?;
+            self.append(moved.partition, piece);
         }
         Ok(())
     }
@@ -448,186 +397,11 @@ enum Destination {
     Disk,
 }
 
-/// New blocks for rows that are in memory.
-struct Relocation<'a> {
-    schema: &'a SchemaRef,
-    /// `None`: the new blocks are in memory, too.
-    files: Option<&'a mut SpillFiles>,
-    created: Vec<Block>,
-    /// Partition, the block's place in `created`, rows in it.
-    pieces: Vec<(usize, usize, Range<usize>)>,
-    /// What the next block is made of.
-    group: Vec<(usize, &'a RecordBatch, Range<usize>)>,
-    group_rows: usize,
-    group_bytes: usize,
-}
-
-impl<'a> Relocation<'a> {
-    fn add_partition(
-        &mut self,
-        partition: usize,
-        pending: &PendingPartition,
-        blocks: &'a Blocks,
-    ) -> Result<()> {
-        let mut ranges = Vec::new();
-        for piece in pending.pieces.iter().skip_while(|piece| !blocks.is_in_memory(piece.block)) {
-            if let Place::Memory { batches, bytes } = &blocks.get(piece.block)?.place {
-                let row_bytes =
-                    bytes.div_ceil(batches.iter().map(RecordBatch::num_rows).sum::<usize>().max(1));
-                let start = piece.start as usize;
-                for_each_range(batches, start..start + piece.rows as usize, |batch, range| {
-                    ranges.push((batch, range, row_bytes));
-                });
-            }
-        }
-        let bytes: usize = ranges.iter().map(|(_, range, row_bytes)| range.len() * row_bytes).sum();
-        if self.group_bytes >= SHARED_BLOCK_BYTES || bytes >= SHARED_BLOCK_BYTES {
-            self.finish_group()?;
-        }
-        for (batch, mut range, row_bytes) in ranges {
-            while !range.is_empty() {
-                let bytes_left = MAX_BLOCK_BYTES.saturating_sub(self.group_bytes);
-                let fit = (bytes_left / row_bytes.max(1)).min(MAX_BLOCK_ROWS - self.group_rows);
-                if fit == 0 && self.group_rows > 0 {
-                    self.finish_group()?;
-                    continue;
-                }
-                let rows = range.len().min(fit.max(1));
-                self.group.push((partition, batch, range.start..range.start + rows));
-                self.group_rows += rows;
-                self.group_bytes += rows * row_bytes;
-                range.start += rows;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish_group(&mut self) -> Result<()> {
-        let group = std::mem::take(&mut self.group);
-        let rows = std::mem::take(&mut self.group_rows);
-        self.group_bytes = 0;
-        if group.is_empty() {
-            return Ok(());
-        }
-        let pieces: Vec<_> = group.iter().map(|(_, batch, range)| (*batch, range.clone())).collect();
-        let batches = gather(self.schema, &pieces)?;
-        let place = match &mut self.files {
-            None => {
-                // A slice of a block would keep all of it.
-                let batches = batches.into_iter().map(with_own_memory).collect::<Result<Vec<_>, _>>()?;
-                let (_, bytes) = size_of_batches(&batches);
-                Place::Memory { batches, bytes }
-            }
-            Some(files) => Place::Disk { spilled: files.write(&batches)?, cached: None },
-        };
-        let mut start = 0;
-        for same in group.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let rows: usize = same.iter().map(|(_, _, range)| range.len()).sum();
-            self.pieces.push((same[0].0, self.created.len(), start..start + rows));
-            start += rows;
-        }
-        self.created.push(Block { place, rows, live_rows: rows });
-        Ok(())
-    }
-}
-
-impl Piece {
-    fn try_new(block: u32, range: Range<usize>) -> Result<Self> {
-        match (u32::try_from(range.start), u32::try_from(range.len())) {
-            (Ok(start), Ok(rows)) => Ok(Self { block, start, rows }),
-            _ => Err(exec_datafusion_err!("a record batch has more than {} rows", range.end)),
-        }
-    }
-}
-
-impl Block {
-    fn spilled_bytes(&self) -> usize {
-        match &self.place {
-            Place::Memory { .. } => 0,
-            Place::Disk { spilled, .. } => spilled.bytes(),
-        }
-    }
-}
-
-impl Blocks {
-    fn insert(&mut self, block: Block) -> Result<u32> {
-        if let Place::Memory { bytes, .. } = &block.place {
-            self.memory_bytes += bytes;
-        }
-        if let Some(number) = self.free.pop() {
-            self.blocks[number as usize] = Some(block);
-            return Ok(number);
-        }
-        let number =
-            u32::try_from(self.blocks.len()).map_err(|_| exec_datafusion_err!("too many blocks of rows"))?;
-        self.blocks.push(Some(block));
-        Ok(number)
-    }
-
-    fn get(&self, number: u32) -> Result<&Block> {
-        self.blocks.get(number as usize).and_then(Option::as_ref).ok_or_else(|| missing(number))
-    }
-
-    fn get_mut(&mut self, number: u32) -> Result<&mut Block> {
-        self.blocks.get_mut(number as usize).and_then(Option::as_mut).ok_or_else(|| missing(number))
-    }
-
-    fn is_in_memory(&self, number: u32) -> bool {
-        self.get(number).is_ok_and(|block| matches!(block.place, Place::Memory { .. }))
-    }
-
-    /// Counts `rows` rows of a block as taken, and drops it after the last.
-    fn release(&mut self, number: u32, rows: usize) {
-        let Some(slot) = self.blocks.get_mut(number as usize) else { return };
-        let Some(block) = slot else { return };
-        block.live_rows = block.live_rows.saturating_sub(rows);
-        if block.live_rows == 0 {
-            match &block.place {
-                Place::Memory { bytes, .. } => self.memory_bytes -= bytes,
-                Place::Disk { cached, .. } => {
-                    self.cached_bytes -= cached.as_ref().map_or(0, |(_, bytes)| *bytes)
-                }
-            }
-            *slot = None;
-            self.free.push(number);
-        }
-    }
-
-    fn drop_memory(&mut self) {
-        for (number, slot) in (0..).zip(&mut self.blocks) {
-            if slot.as_ref().is_some_and(|block| matches!(block.place, Place::Memory { .. })) {
-                *slot = None;
-                self.free.push(number);
-            }
-        }
-        self.memory_bytes = 0;
-    }
-
-    fn drop_cached(&mut self) {
-        if self.cached_bytes > 0 {
-            for block in self.blocks.iter_mut().flatten() {
-                if let Place::Disk { cached, .. } = &mut block.place {
-                    *cached = None;
-                }
-            }
-            self.cached_bytes = 0;
-        }
-    }
-
-    /// Bytes in memory of rows that were not taken, if all rows of a block have the same size.
-    fn live_bytes(&self) -> usize {
-        let live = |block: &Block| match &block.place {
-            Place::Memory { bytes, .. } => bytes / block.rows.max(1) * block.live_rows,
-            Place::Disk { .. } => 0,
-        };
-        self.blocks.iter().flatten().map(live).sum()
-    }
-}
-
 impl CollectedRows {
     fn push(&mut self, partition: usize, rows: RecordBatch) {
-        let data = rows.column(0).to_data();
-        let parent = data.buffers().first().map(|buffer| buffer.data_ptr().as_ptr() as usize);
+        let data = rows.columns().first().map(|column| column.to_data());
+        let buffer = data.as_ref().and_then(|data| data.buffers().first());
+        let parent = buffer.map(|buffer| buffer.data_ptr().as_ptr() as usize);
         if parent.is_none() || parent != self.parent {
             self.parent_bytes +=
                 rows.columns().iter().map(|column| buffer_bytes(&column.to_data())).sum::<usize>();
@@ -646,33 +420,9 @@ impl CollectedRows {
 /// About the size of an array that is a slice of another, without its buffers.
 const SLICE_BYTES: usize = 128;
 
-fn missing(number: u32) -> DataFusionError {
-    internal_datafusion_err!("block {number} of pending rows is gone")
-}
-
-/// Rows and bytes.
-fn size_of_batches(batches: &[RecordBatch]) -> (usize, usize) {
-    let rows = batches.iter().map(RecordBatch::num_rows).sum();
-    (rows, batches.iter().map(record_batch_bytes_with_dictionaries).sum())
-}
-
 fn add_range(batches: &[RecordBatch], range: Range<usize>, rows: &mut Vec<(RecordBatch, Range<usize>)>) {
     for_each_range(batches, range, |batch, range| rows.push((batch.clone(), range)));
 }
 
-/// Calls `each` with the parts of `range`, which counts rows of all `batches`.
-fn for_each_range<'a>(
-    batches: &'a [RecordBatch],
-    range: Range<usize>,
-    mut each: impl FnMut(&'a RecordBatch, Range<usize>),
-) {
-    let mut first = 0;
-    for batch in batches {
-        let start = range.start.max(first);
-        let end = range.end.min(first + batch.num_rows());
-        if start < end {
-            each(batch, start - first..end - first);
-        }
-        first += batch.num_rows();
-    }
-}
+#[cfg(test)]
+mod tests;
