@@ -110,7 +110,7 @@ pub(crate) fn read_partitions(
                     let value = parse_value(value.as_deref(), of_text, name, file)?;
                     match of_text == data_type {
                         true => Ok(value),
-                        false => value.cast_to(data_type).map_err(|error| invalid(file, name, error)),
+                        false => value.cast_to(data_type).map_err(|error| invalid(file, name, &error)),
                     }
                 })
                 .collect()
@@ -217,10 +217,10 @@ fn parse_value(
     column: &str,
     file: &ListedFile,
 ) -> Result<ScalarValue, OdpError> {
-    exact_value(text, data_type).map_err(|error| invalid(file, column, error))
+    exact_value(text, data_type).map_err(|error| invalid(file, column, &error))
 }
 
-fn invalid(file: &ListedFile, column: &str, error: DataFusionError) -> OdpError {
+fn invalid(file: &ListedFile, column: &str, error: &DataFusionError) -> OdpError {
     OdpError::InvalidData {
         location: file.object_meta.location.to_string(),
         source: format!("partition column {column:?}: {}", error.strip_backtrace()).into(),

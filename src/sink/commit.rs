@@ -27,7 +27,7 @@ use super::write::{BoxError, CONCURRENT_REQUESTS, Write, utc_now};
 use super::{Target, WriteMode};
 use crate::discover::commit_log::{
     AddedFile, CHECKPOINT_INTERVAL, LiveFile, LogState, PartitionColumns, Record, RemovedFile, below,
-    checkpoint_path, is_ours, log_directory, record_path, stage_directory,
+    checkpoint_path, is_ours, log_directory, record_path,
 };
 use crate::discover::{Directory, ListedFile, Listing, exact_value, partition_values};
 use crate::error::OdpError;
@@ -380,7 +380,7 @@ impl Transaction {
         if !self.keep_replaced {
             remove(write, &commit.removed).await;
         }
-        if record.version % CHECKPOINT_INTERVAL == 0 && state.apply(record).is_ok() {
+        if record.version.is_multiple_of(CHECKPOINT_INTERVAL) && state.apply(record).is_ok() {
             checkpoint(write, &state).await;
         }
         write.end().await;

@@ -15,7 +15,8 @@ async fn write_at_once(place: &Place, writers: usize, modes: &[WriteMode], round
         let tasks: Vec<_> = (0..writers)
             .map(|writer| {
                 let (place, mode) = (place.clone(), modes[(round + writer) % modes.len()]);
-                let (partition, row) = ((writer % 3) as i32, (round * writers + writer) as i32);
+                let row = i32::try_from(round * writers + writer).unwrap();
+                let partition = i32::try_from(writer % 3).unwrap();
                 SpawnedTask::spawn(async move {
                     let result = place.write(mode, &[(Some(partition), &[row])]).await;
                     (result, mode, partition, row)

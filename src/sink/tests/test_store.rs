@@ -74,7 +74,8 @@ impl Faults {
     pub(super) fn next(&self) -> Option<Fault> {
         let at = self.count.fetch_add(1, Ordering::SeqCst);
         let is_fault = at >= self.first.load(Ordering::SeqCst) && at < self.end.load(Ordering::SeqCst);
-        is_fault.then(|| Fault::ALL[self.kind.load(Ordering::SeqCst) as usize])
+        let kind = self.kind.load(Ordering::SeqCst);
+        Fault::ALL.into_iter().find(|fault| is_fault && *fault as u64 == kind)
     }
 }
 
