@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub(super) struct Faults {
     /// One past the last that fails.
     end: AtomicU64,
     kind: AtomicU64,
+    /// What the next listing shows, instead of what is there.
+    stale: Mutex<Option<Vec<ObjectMeta>>>,
 }
 
 impl Faults {
@@ -63,6 +65,11 @@ impl Faults {
         self.first.store(at, Ordering::SeqCst);
         self.end.store(if persists { u64::MAX } else { at + 1 }, Ordering::SeqCst);
         self.kind.store(kind as u64, Ordering::SeqCst);
+    }
+
+    /// The next listing shows `found`, as one that began long ago.
+    pub(super) fn list_next(&self, found: Vec<ObjectMeta>) {
+        *self.stale.lock().unwrap() = Some(found);
     }
 
     /// No more faults; gives the operations since.
@@ -162,6 +169,9 @@ impl ObjectStore for FaultStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Some(found) = self.faults.stale.lock().unwrap().take() {
+            return futures::stream::iter(found.into_iter().map(Ok)).boxed();
+        }
         match self.faults.next() {
             Some(fault) => futures::stream::once(async move { Err(fault.error()) }).boxed(),
             None => self.inner.list(prefix),
