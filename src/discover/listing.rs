@@ -53,6 +53,9 @@ pub(crate) struct ListedFile {
     pub(crate) logged: Option<Arc<LiveFile>>,
 }
 
+/// Partition columns, and the exact text of their values.
+type Recorded<'a> = (&'a [(String, DataType)], &'a [Option<String>]);
+
 /// What lies at a location.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -98,7 +101,7 @@ impl ListedFile {
     }
 
     /// The partition columns and the exact values that a commit log has for it.
-    pub(super) fn recorded(&self) -> Option<(&[(String, DataType)], &[Option<String>])> {
+    pub(super) fn recorded(&self) -> Option<Recorded<'_>> {
         let logged = self.logged.as_ref()?;
         Some((&logged.columns, logged.added.partition.as_deref()?))
     }

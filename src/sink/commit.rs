@@ -28,7 +28,7 @@ use super::{Target, WriteMode};
 use crate::dataset::partition_value_from_text;
 use crate::discover::commit_log::{
     AddedFile, CHECKPOINT_INTERVAL, LiveFile, LogState, PartitionColumns, Record, RemovedFile, below,
-    checkpoint_path, is_ours, log_directory, record_path, stage_directory,
+    checkpoint_path, is_ours, log_directory, record_path,
 };
 use crate::discover::{Directory, ListedFile, Listing, partition_values};
 use crate::error::OdpError;
@@ -381,7 +381,7 @@ impl Transaction {
         if !self.keep_replaced {
             remove(write, &commit.removed).await;
         }
-        if record.version % CHECKPOINT_INTERVAL == 0 && state.apply(record).is_ok() {
+        if record.version.is_multiple_of(CHECKPOINT_INTERVAL) && state.apply(record).is_ok() {
             checkpoint(write, &state).await;
         }
         write.end().await;

@@ -140,11 +140,6 @@ impl LogListing {
         self.records.is_empty() && self.checkpoints.is_empty()
     }
 
-    /// The checkpoints, in order.
-    pub(crate) fn checkpoints(&self) -> &[u64] {
-        &self.checkpoints
-    }
-
     /// The newest version.
     pub(crate) fn last(&self) -> Option<u64> {
         self.records.last().max(self.checkpoints.last()).copied()

@@ -15,7 +15,8 @@ async fn write_at_once(place: &Place, writers: usize, modes: &[WriteMode], round
         let tasks: Vec<_> = (0..writers)
             .map(|writer| {
                 let (place, mode) = (place.clone(), modes[(round + writer) % modes.len()]);
-                let (partition, row) = ((writer % 3) as i32, (round * writers + writer) as i32);
+                let row = i32::try_from(round * writers + writer).unwrap();
+                let partition = i32::try_from(writer % 3).unwrap();
                 SpawnedTask::spawn(async move {
                     let result = place.write(mode, &[(Some(partition), &[row])]).await;
                     (result, mode, partition, row)
@@ -140,4 +141,25 @@ async fn readers_see_one_version_during_commits_in_memory() {
 async fn readers_see_one_version_during_commits_on_disk() {
     let root = tempfile::tempdir().unwrap();
     read_during_commits(on_disk(root.path()).0, 8, 40).await;
+}
+
+/// A listing takes time: it may lack a foreign file that a commit removed meanwhile, and that commit, or all of the log.
+#[tokio::test]
+async fn a_listing_that_a_commit_overtook_is_made_again() {
+    for has_log in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let (place, faults) = on_disk(root.path());
+        for (name, row) in [("a", 1), ("b", 2)] {
+            place.store.put(&Path::from(format!("d/{name}.parquet")), parquet(&[row]).into()).await.unwrap();
+        }
+        if has_log {
+            place.write(WriteMode::Append, &[(None, &[3])]).await.unwrap();
+        }
+        let mut found: Vec<_> = place.store.list(Some(&Path::from("d"))).try_collect().await.unwrap();
+        let Begun::Write(transaction) = place.begin(WriteMode::Overwrite).await.unwrap() else { panic!() };
+        commit(transaction.with_keep_replaced(true), &[(None, &[4])]).await.unwrap();
+        found.retain(|meta| meta.location.as_ref() != "d/b.parquet");
+        faults.list_next(found);
+        assert_eq!(place.rows().await.unwrap(), [4], "with a log: {has_log}");
+    }
 }

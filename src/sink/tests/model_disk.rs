@@ -285,7 +285,9 @@ impl Disk for ModelDisk {
         state.work()?;
         let below = format!("{directory}/");
         let paths: Vec<_> = state.names.keys().filter(|path| path.starts_with(&below)).cloned().collect();
-        paths.iter().for_each(|path| drop(state.remove(path)));
+        for path in &paths {
+            state.remove(path);
+        }
         state.directories.retain(|path| path != directory.as_ref() && !path.starts_with(&below));
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub(super) struct Faults {
     /// One past the last that fails.
     end: AtomicU64,
     kind: AtomicU64,
+    /// What the next listing shows, instead of what is there.
+    stale: Mutex<Option<Vec<ObjectMeta>>>,
 }
 
 impl Faults {
@@ -65,6 +67,11 @@ impl Faults {
         self.kind.store(kind as u64, Ordering::SeqCst);
     }
 
+    /// The next listing shows `found`, as one that began long ago.
+    pub(super) fn list_next(&self, found: Vec<ObjectMeta>) {
+        *self.stale.lock().unwrap() = Some(found);
+    }
+
     /// No more faults; gives the operations since.
     pub(super) fn stop(&self) -> u64 {
         self.end.store(0, Ordering::SeqCst);
@@ -74,7 +81,8 @@ impl Faults {
     pub(super) fn next(&self) -> Option<Fault> {
         let at = self.count.fetch_add(1, Ordering::SeqCst);
         let is_fault = at >= self.first.load(Ordering::SeqCst) && at < self.end.load(Ordering::SeqCst);
-        is_fault.then(|| Fault::ALL[self.kind.load(Ordering::SeqCst) as usize])
+        let kind = self.kind.load(Ordering::SeqCst);
+        Fault::ALL.into_iter().find(|fault| is_fault && *fault as u64 == kind)
     }
 }
 
@@ -161,6 +169,9 @@ impl ObjectStore for FaultStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Some(found) = self.faults.stale.lock().unwrap().take() {
+            return futures::stream::iter(found.into_iter().map(Ok)).boxed();
+        }
         match self.faults.next() {
             Some(fault) => futures::stream::once(async move { Err(fault.error()) }).boxed(),
             None => self.inner.list(prefix),
