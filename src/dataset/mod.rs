@@ -19,8 +19,7 @@ pub(crate) use geometry_column::{FileGeometry, GeometryColumn, GeometryDescripti
 pub(crate) use leaf_bounds::LeafBounds;
 pub(crate) use learnt::{Chunk, LearntExtents, RowGroupId};
 pub(crate) use partition_text::{
-    InvalidPartitionText, NULL_SEGMENT, is_partition_type, parse_partition_segment,
-    partition_value_from_text, partition_value_text,
+    NULL_SEGMENT, is_partition_type, parse_partition_segment, partition_value_from_text, partition_value_text,
 };
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::{SnapshotParts, row_spans};

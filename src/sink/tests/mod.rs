@@ -23,8 +23,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::clean::clean_on;
-use super::durability::Disk;
 use super::commit::{Begun, Commit, DataFile, Transaction};
+use super::durability::Disk;
 use super::{Target, WriteMode};
 use crate::discover::Directory;
 use crate::error::OdpError;
