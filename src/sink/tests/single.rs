@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::object_store::{self, ObjectStoreExt};
+
 use super::test_store::{Fault, in_memory, on_disk};
 use super::*;
 
