@@ -16,6 +16,6 @@ mod spatial;
 
 pub(crate) use certainty::{Certainty, certainty_of};
 pub(crate) use ordered_concat::OrderedConcatExec;
-pub(crate) use ordered_concat_rule::OrderedConcatRule;
+pub(crate) use ordered_concat_rule::{OrderedConcatRule, with_batches_apart};
 pub(crate) use plan::{ScanRequest, plan_scan};
 pub(crate) use pruning::{BatchPruner, KeptBatches, is_partition_predicate};

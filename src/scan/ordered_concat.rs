@@ -27,6 +27,9 @@ use futures::{Stream, StreamExt};
 /// Record batches that a partition may be ahead of the reader.
 const BUFFERED: usize = 2;
 
+/// The same where partitions are single batches, so that the next ones are read while the first is passed on.
+const BUFFERED_OF_BATCH: usize = 16;
+
 /// One output partition: the rows of partition 0, then of partition 1, and so on.
 ///
 /// Up to `window` partitions run at a time. With a `fetch`, it starts with one and doubles with each partition
@@ -38,6 +41,8 @@ pub(crate) struct OrderedConcatExec {
     fetch: Option<usize>,
     /// Partitions follow each other in the input's order, which the output then has.
     is_sorted: bool,
+    /// Record batches that a partition may be ahead of the reader.
+    buffered: usize,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -64,7 +69,13 @@ impl OrderedConcatExec {
         .with_scheduling_type(SchedulingType::Cooperative);
         let window = window.max(1);
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { input, window, fetch, is_sorted, metrics, properties: Arc::new(properties) }
+        let buffered = BUFFERED;
+        Self { input, window, fetch, is_sorted, buffered, metrics, properties: Arc::new(properties) }
+    }
+
+    /// Lets partitions be ahead by about the rows of a batch: for those that are single batches.
+    pub(crate) fn ahead_by_batches(self) -> Self {
+        Self { buffered: BUFFERED_OF_BATCH, ..self }
     }
 }
 
@@ -115,7 +126,10 @@ impl ExecutionPlan for OrderedConcatExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.window, self.fetch, self.is_sorted))),
+            Ok([input]) => {
+                let made = Self::new(input, self.window, self.fetch, self.is_sorted);
+                Ok(Arc::new(Self { buffered: self.buffered, ..made }))
+            }
             Err(children) => internal_err!("OrderedConcatExec has one child, not {}", children.len()),
         }
     }
@@ -141,6 +155,7 @@ impl ExecutionPlan for OrderedConcatExec {
             started: 0,
             window: if self.fetch.is_some() { 1 } else { self.window },
             max_window: self.window,
+            buffered: self.buffered,
             remaining: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         }))
@@ -174,7 +189,8 @@ impl ExecutionPlan for OrderedConcatExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(Arc::new(Self::new(Arc::clone(&self.input), self.window, limit, self.is_sorted)))
+        let made = Self::new(Arc::clone(&self.input), self.window, limit, self.is_sorted);
+        Some(Arc::new(Self { buffered: self.buffered, ..made }))
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
@@ -195,6 +211,7 @@ struct OrderedConcatStream {
     started: usize,
     window: usize,
     max_window: usize,
+    buffered: usize,
     remaining: Option<usize>,
     metrics: BaselineMetrics,
 }
@@ -202,7 +219,7 @@ struct OrderedConcatStream {
 impl OrderedConcatStream {
     fn start_partitions(&mut self) {
         while self.running.len() < self.window && self.started < self.partitions {
-            let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BUFFERED);
+            let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), self.buffered);
             let rows = runner.tx();
             let (input, context, partition) =
                 (Arc::clone(&self.input), Arc::clone(&self.context), self.started);

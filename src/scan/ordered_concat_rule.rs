@@ -113,7 +113,8 @@ fn in_source_order(plan: &Arc<dyn ExecutionPlan>, written: bool) -> Result<Optio
     // Nobody asked for the order that the files of each batch declare: the batches stay in theirs.
     if let Some(sink) = plan.downcast_ref::<DataSinkExec>().filter(|sink| sink.sort_order().is_none())
         && let Some(merge) = sink.input().downcast_ref::<SortPreservingMergeExec>()
-        && let Some(child) = concatenated(merge.input(), merge.fetch(), false)?
+        && scan_of(merge.input()).is_some()
+        && let Some(child) = concatenated(merge.input(), merge.fetch(), true)?
     {
         return Ok(Some(with_child(plan, child)?));
     }
@@ -151,7 +152,18 @@ fn concatenated(
     if input.output_partitioning().partition_count() == 1 && fetch.is_none() {
         return Ok(Some(input));
     }
-    Ok(Some(Arc::new(OrderedConcatExec::new(input, window, fetch, false))))
+    let concatenated = OrderedConcatExec::new(input, window, fetch, false);
+    Ok(Some(Arc::new(if written { concatenated.ahead_by_batches() } else { concatenated })))
+}
+
+/// `plan`, whose rows are written, with an output partition for each batch that it reads: several are then decoded at a
+/// time while their rows are passed on in order. DataFusion merges them into a few runs otherwise, of which the first must
+/// be read to its end before the second is of use.
+pub(crate) fn with_batches_apart(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    match leaf_of(&plan).and_then(as_scan) {
+        Some(_) => Ok(plan.transform_up(without_stealing)?.data),
+        None => Ok(plan),
+    }
 }
 
 /// How many partitions of `plan` to read ahead, if its rows are those of one scan of batches, or, where they are

@@ -1,6 +1,6 @@
 //! Puts encoded row groups together to files, in the order in which they were submitted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -38,11 +38,13 @@ pub(super) struct Held {
     pub(super) _memory: MemoryReservation,
 }
 
-/// When a file is full.
+/// When a file is full, and how many are completed at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileLimits {
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// Beside those that are open: forcing one to the disk takes a while. More than none.
+    pub(super) finishing: usize,
 }
 
 pub(super) struct Assembler {
@@ -53,6 +55,8 @@ pub(super) struct Assembler {
     open: HashMap<usize, FileWriter>,
     /// Files of each place so far.
     files: HashMap<usize, u64>,
+    /// Files that are being completed, in the order in which they were closed.
+    finishing: VecDeque<SpawnedTask<Result<FinishedFile>>>,
     finished: Vec<FinishedFile>,
 }
 
@@ -63,8 +67,8 @@ impl Assembler {
         limits: FileLimits,
         metrics: SinkMetrics,
     ) -> Self {
-        let (open, files, finished) = Default::default();
-        Self { transaction, encoder, limits, metrics, open, files, finished }
+        let (open, files, finishing, finished) = Default::default();
+        Self { transaction, encoder, limits, metrics, open, files, finishing, finished }
     }
 
     /// Carries out all commands; gives the files, complete but not visible.
@@ -85,7 +89,19 @@ impl Assembler {
                 }
             }
         }
+        self.finish_until(0).await?;
         Ok(self.finished)
+    }
+
+    /// Waits until at most `left` files are being completed.
+    async fn finish_until(&mut self, left: usize) -> Result<()> {
+        while self.finishing.len() > left
+            && let Some(file) = self.finishing.pop_front()
+        {
+            self.finished.push(joined(file).await?);
+            self.metrics.files_written.add(1);
+        }
+        Ok(())
     }
 
     async fn append(&mut self, place: &Place, group: EncodedRowGroup) -> Result<()> {
@@ -107,7 +123,7 @@ impl Assembler {
         }
         self.metrics.bytes_written.add(usize::try_from(file.bytes() - before).unwrap_or(usize::MAX));
         self.open.insert(place.partition, file);
-        self.metrics.open_writers.set_max(self.open.len());
+        self.metrics.open_writers.set_max(self.open.len() + self.finishing.len());
         self.metrics.row_groups_written.add(1);
         self.metrics.rows_written.add(usize::try_from(rows).unwrap_or(usize::MAX));
         Ok(())
@@ -122,9 +138,8 @@ impl Assembler {
 
     async fn close(&mut self, place: &Place) -> Result<()> {
         if let Some(file) = self.open.remove(&place.partition) {
-            let _timer = self.metrics.write_time.timer();
-            self.finished.push(file.finish(place.values.clone()).await?);
-            self.metrics.files_written.add(1);
+            self.finish_until(self.limits.finishing - 1).await?;
+            self.finishing.push_back(SpawnedTask::spawn(file.finish(place.values.clone())));
         }
         Ok(())
     }

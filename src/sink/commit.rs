@@ -250,22 +250,6 @@ impl Transaction {
         self
     }
 
-    /// The name of this write.
-    pub(crate) fn write_id(&self) -> &str {
-        &self.write.id
-    }
-
-    /// The partition columns of what is there, as its log has them; `None` without a log, or before its first rows.
-    pub(crate) fn partition_columns(&self) -> Option<&[(String, DataType)]> {
-        let mut live = self.base.state.live.values().filter(|file| file.added.partition.is_some());
-        live.next().map(|file| file.columns.as_ref())
-    }
-
-    /// The number of files that are there.
-    pub(crate) fn base_files(&self) -> usize {
-        self.base.files.len()
-    }
-
     /// A new data file, which nobody sees yet. `directory` is empty, or escaped segments such as `year=2020/month=1`.
     /// `number` orders the files of the write. A single file has neither.
     pub(crate) fn create_file(&self, directory: &str, number: u64) -> StagedFile {

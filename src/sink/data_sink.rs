@@ -112,11 +112,15 @@ impl OdpSink {
         // One more than can be encoded at a time: the one that waits for its turn in the file.
         let in_flight = context.session_config().target_partitions() + 1;
         let (commands, received) = mpsc::channel(in_flight);
-        let limits =
-            FileLimits { rows: request.options.max_file_rows(), bytes: request.options.max_file_bytes() };
+        let max_writers = request.options.max_open_writers();
+        let finishing = (max_writers / 8).clamp(1, 8);
         let limits = match request.target.is_file {
-            true => FileLimits { rows: u64::MAX, bytes: u64::MAX },
-            false => limits,
+            true => FileLimits { rows: u64::MAX, bytes: u64::MAX, finishing },
+            false => FileLimits {
+                rows: request.options.max_file_rows(),
+                bytes: request.options.max_file_bytes(),
+                finishing,
+            },
         };
         let assembler =
             Assembler::new(Arc::clone(transaction), Arc::clone(&encoder), limits, self.metrics.clone());
@@ -132,7 +136,7 @@ impl OdpSink {
         let distributed = match partitioner {
             None => write_whole(rows, group_rows, submitter).await,
             Some(partitioner) => {
-                let (open, buffer) = (request.options.max_open_writers(), request.options.buffer_bytes());
+                let (open, buffer) = ((max_writers - finishing).max(1), request.options.buffer_bytes());
                 write_partitioned(rows, group_rows, partitioner, open, buffer, context, submitter).await
             }
         };

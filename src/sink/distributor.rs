@@ -26,8 +26,12 @@ use super::row_groups::RowGroupCutter;
 /// Rows that tell how large a row is.
 const SAMPLE_ROWS: usize = 10_000;
 
-/// A file is closed for another partition's sake if its partition got none of the last so many row groups' rows.
+/// A partition is idle if it got none of the last so many row groups' rows. In data that is ordered like its partitions an
+/// idle one is complete: it is written and closed, so that its rows take no memory and its file no place.
 const IDLE_ROW_GROUPS: u64 = 4;
+
+/// So many partitions may get rows again after they were closed because they were idle; then no more are.
+const MAX_RETURNS: usize = 16;
 
 /// Rows of all partitions between two decisions on which files to write to, whatever record batches they come in.
 const DECISION_ROWS: u64 = 8_192;
@@ -145,6 +149,12 @@ struct Partitions {
     rows_read: u64,
     /// Partitions that got rows since the last decision.
     touched: BTreeSet<usize>,
+    /// Partitions that have rows that are not written, or an open file.
+    active: BTreeSet<usize>,
+    /// Partitions that were closed because they were idle.
+    retired: BTreeSet<usize>,
+    /// How many of them got rows again.
+    returns: usize,
     submitter: Submitter,
 }
 
@@ -171,6 +181,9 @@ pub(super) async fn write_partitioned(
         group_rows,
         rows_read: 0,
         touched: BTreeSet::new(),
+        active: BTreeSet::new(),
+        retired: BTreeSet::new(),
+        returns: 0,
         submitter,
     };
     while let Some(batch) = rows.next().await? {
@@ -215,7 +228,10 @@ impl Partitions {
         let touched = std::mem::take(&mut self.touched);
         for &partition in &touched {
             self.last_seen[partition] = self.rows_read;
+            self.active.insert(partition);
+            self.returns += usize::from(self.retired.remove(&partition));
         }
+        self.retire_idle().await?;
         for partition in touched {
             while self.pending.rows(partition) >= self.group_rows && self.may_open(partition).await? {
                 self.append(partition, self.group_rows).await?;
@@ -223,6 +239,26 @@ impl Partitions {
         }
         self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         Ok(())
+    }
+
+    /// Closes the partitions that are idle, as long as it is likely that they are complete.
+    async fn retire_idle(&mut self) -> Result<()> {
+        if self.returns >= MAX_RETURNS {
+            return Ok(());
+        }
+        let idle: Vec<usize> =
+            self.active.iter().copied().filter(|&partition| self.is_idle(partition)).collect();
+        for partition in idle {
+            if self.is_open[partition] || self.open < self.max_open {
+                self.close(partition).await?;
+                self.retired.insert(partition);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self, partition: usize) -> bool {
+        self.rows_read - self.last_seen[partition] >= IDLE_ROW_GROUPS * self.group_rows as u64
     }
 
     /// Whether rows of `partition` can be written now: its file is open, or may be opened; for that one of an idle
@@ -233,8 +269,7 @@ impl Partitions {
         }
         let oldest = (0..self.places.len()).filter(|&p| self.is_open[p]).min_by_key(|&p| self.last_seen[p]);
         let Some(oldest) = oldest else { return Ok(false) };
-        let idle_rows = self.rows_read - self.last_seen[oldest];
-        if idle_rows < IDLE_ROW_GROUPS * self.group_rows as u64 {
+        if !self.is_idle(oldest) {
             return Ok(false);
         }
         self.close(oldest).await?;
@@ -263,10 +298,12 @@ impl Partitions {
             self.open -= 1;
             self.submitter.close(&self.places[partition]).await?;
         }
+        self.active.remove(&partition);
         Ok(())
     }
 
     async fn finish(mut self) -> Result<()> {
+        self.active.extend(std::mem::take(&mut self.touched));
         let (open, others): (Vec<usize>, Vec<usize>) =
             (0..self.places.len()).partition(|&partition| self.is_open[partition]);
         for partition in open.into_iter().chain(others) {

@@ -67,10 +67,6 @@ impl Encoder {
         Ok(Self { schema, parquet_schema, properties, factory, geometry })
     }
 
-    pub(super) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     pub(super) fn geometry(&self) -> Option<&GeometryWriter> {
         self.geometry.as_ref()
     }

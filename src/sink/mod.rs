@@ -38,7 +38,7 @@ mod write;
 mod write_mode;
 mod write_options;
 
-pub(crate) use clean::{Cleaned, Leftover, clean};
+pub(crate) use clean::clean;
 pub(crate) use cluster::clustered;
 pub(crate) use data_sink::{AfterCommit, OdpSink, WriteRequest};
 pub(crate) use parquet_options::ParquetWriting;

@@ -124,11 +124,6 @@ impl StagedFile {
         }
     }
 
-    /// Bytes it holds in memory now; with those that are on their way.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.buffered + self.parts.len() * self.part_bytes
-    }
-
     fn place(&self) -> Result<&Place, OdpError> {
         self.place.as_ref().map_err(|reason| self.write.failed(&self.write.directory, reason.as_str()))
     }

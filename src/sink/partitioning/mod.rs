@@ -6,5 +6,5 @@ mod partitioner;
 mod pending;
 mod spill_file;
 
-pub(crate) use partitioner::{ArrangedRows, Partitioner};
+pub(crate) use partitioner::Partitioner;
 pub(crate) use pending::PendingRows;

@@ -147,9 +147,8 @@ impl Partitioner {
     }
 
     /// The rows of each partition that occurs in `record_batch`, in order of first appearance.
-    ///
-    /// Partitions are numbered in order of first appearance over all calls.
-    pub(crate) fn split(&mut self, record_batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>> {
+    #[cfg(test)]
+    fn split(&mut self, record_batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>> {
         let arranged = self.arrange(record_batch)?;
         if let [(partition, _)] = arranged.partitions[..] {
             return Ok(vec![(partition, arranged.rows)]);
@@ -160,7 +159,9 @@ impl Partitioner {
         Ok(arranged.partitions.into_iter().map(slice).collect())
     }
 
-    /// As [`split`](Self::split), with one record batch for all partitions: cheaper where they are many.
+    /// The rows of `record_batch`, those of each partition together, partitions in order of first appearance.
+    ///
+    /// Partitions are numbered in order of first appearance over all calls.
     pub(crate) fn arrange(&mut self, record_batch: &RecordBatch) -> Result<ArrangedRows> {
         let num_rows = record_batch.num_rows();
         let columns: Vec<ArrayRef> =

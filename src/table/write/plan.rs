@@ -22,6 +22,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use super::partition_columns::with_partition_columns;
 use super::refresh::Refresh;
 use crate::options::TableOptions;
+use crate::scan::with_batches_apart;
 use crate::sink::{
     AfterCommit, LastWrite, OdpSink, ParquetWriting, Target, WriteMode, WriteOptions, WriteRequest, clustered,
 };
@@ -66,6 +67,7 @@ pub(in crate::table) fn plan_write(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let state = session_state(session)?;
     let parquet = ParquetWriting::try_new(session, &options)?;
+    let input = with_batches_apart(input)?;
     let Destination { url, is_file, mode, columns, after, last_write } = destination;
     let target = Target::find(&session.runtime_env(), &url, is_file)?;
     let after = match (after, options.writes_snapshot() && !is_file) {

@@ -8,31 +8,22 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::metrics::SpillMetrics;
 
-use super::gather::{buffer_bytes, gather, with_own_memory};
+use super::gather::{gather, with_own_memory};
 use super::partitioner::ArrangedRows;
 use super::spill_file::SpillFiles;
 use crate::sink::row_bytes::record_batch_bytes_with_dictionaries;
-use blocks::{Block, Blocks, Piece, Place, for_each_range, size_of_batches};
+use blocks::{Block, Blocks, Piece, Place, for_each_range};
 use relocation::Relocation;
 
 /// The name in messages and in the memory pool.
 const CONSUMER: &str = "rows of open partitions";
-
-/// Record batches of fewer rows are collected first, and copied together.
-const SMALL_ROWS: usize = 1_024;
-
-/// So many small rows, or record batches, are copied together.
-const COLLECTED_ROWS: usize = 8_192;
-
-/// So much memory may the record batches keep alive that small ones are slices of.
-const COLLECTED_PARENT_BYTES: usize = 32 << 20;
 
 /// Rows that wait, by partition, each partition's in the order in which they came.
 ///
@@ -44,7 +35,6 @@ pub(crate) struct PendingRows {
     schema: SchemaRef,
     partitions: Vec<PendingPartition>,
     blocks: Blocks,
-    collected: CollectedRows,
     files: SpillFiles,
     memory_limit: usize,
     /// Rows of record batches that are taken.
@@ -60,20 +50,6 @@ struct PendingPartition {
     pieces: VecDeque<Piece>,
     /// In `pieces`.
     placed_rows: usize,
-    /// In [`CollectedRows`], after those in `pieces`.
-    collected_rows: usize,
-}
-
-/// Record batches of few rows, in the order in which they came.
-#[derive(Default)]
-struct CollectedRows {
-    batches: Vec<(usize, RecordBatch)>,
-    rows: usize,
-    bytes: usize,
-    /// Of the record batches that they are slices of.
-    parent_bytes: usize,
-    /// The buffer of the last such record batch, as an address.
-    parent: Option<usize>,
 }
 
 impl PendingRows {
@@ -90,7 +66,6 @@ impl PendingRows {
             schema,
             partitions: Vec::new(),
             blocks: Blocks::default(),
-            collected: CollectedRows::default(),
             memory_limit,
             output_rows: context.session_config().batch_size().max(1),
             reservation: consumer.register(context.memory_pool()),
@@ -101,7 +76,7 @@ impl PendingRows {
 
     /// Rows of `partition` that wait.
     pub(crate) fn rows(&self, partition: usize) -> usize {
-        self.partitions.get(partition).map_or(0, |pending| pending.placed_rows + pending.collected_rows)
+        self.partitions.get(partition).map_or(0, |pending| pending.placed_rows)
     }
 
     /// Bytes written to temporary files so far.
@@ -110,6 +85,7 @@ impl PendingRows {
     }
 
     /// How often memory was emptied into temporary files.
+    #[cfg(test)]
     pub(crate) fn spill_count(&self) -> usize {
         self.spill_count
     }
@@ -117,28 +93,6 @@ impl PendingRows {
     /// Bytes in memory, as the pool knows them.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.reservation.size()
-    }
-
-    /// Adds rows to the end of `partition`.
-    ///
-    /// # Errors
-    /// `ResourcesExhausted` if they fit neither in memory nor on the disk.
-    pub(crate) fn push(&mut self, partition: usize, rows: RecordBatch) -> Result<()> {
-        let num_rows = rows.num_rows();
-        if num_rows >= SMALL_ROWS {
-            let partitions = vec![(partition, 0..num_rows)];
-            return self.push_arranged(ArrangedRows { rows, partitions });
-        }
-        if num_rows > 0 {
-            self.partition(partition).collected_rows += num_rows;
-            self.collected.push(partition, rows);
-            let parent_limit = COLLECTED_PARENT_BYTES.min(self.memory_limit / 4);
-            if self.collected.is_full() || self.collected.parent_bytes > parent_limit {
-                self.place_collected()?;
-            }
-            self.make_room()?;
-        }
-        Ok(())
     }
 
     /// Adds the rows of many partitions, to the end of each: cheaper than one by one.
@@ -152,7 +106,6 @@ impl PendingRows {
             return Ok(());
         }
         u32::try_from(num_rows).map_err(|_| exec_datafusion_err!("a record batch has {num_rows} rows"))?;
-        self.place_collected()?;
         let rows = with_own_memory(rows)?;
         let bytes = record_batch_bytes_with_dictionaries(&rows);
         let place = Place::Memory { batches: vec![rows], bytes };
@@ -177,9 +130,6 @@ impl PendingRows {
         }
         if rows == 0 {
             return Ok(vec![]);
-        }
-        if self.partitions[partition].placed_rows < rows {
-            self.place_collected()?;
         }
         let mut taken = Vec::with_capacity(rows.div_ceil(self.output_rows));
         let mut left = rows;
@@ -274,8 +224,7 @@ impl PendingRows {
 
     /// Bytes of rows in memory: what a spill frees.
     fn row_bytes(&self) -> usize {
-        let collected = self.collected.bytes + self.collected.parent_bytes;
-        self.blocks.memory_bytes + self.blocks.cached_bytes + collected
+        self.blocks.memory_bytes + self.blocks.cached_bytes
     }
 
     /// All bytes in memory, those that say where rows are included.
@@ -292,11 +241,9 @@ impl PendingRows {
             self.blocks.drop_cached();
         }
         if self.row_bytes() > self.memory_limit {
-            self.place_collected()?;
             self.empty_memory()?;
         }
         if self.reservation.try_resize(self.used_bytes()).is_err() {
-            self.place_collected()?;
             self.blocks.drop_cached();
             self.relocate(Destination::Disk)?;
             self.reservation.try_resize(self.used_bytes())?;
@@ -316,30 +263,6 @@ impl PendingRows {
             }
         }
         self.relocate(Destination::Disk)
-    }
-
-    /// Makes one block of the rows that were collected.
-    fn place_collected(&mut self) -> Result<()> {
-        let CollectedRows { mut batches, .. } = std::mem::take(&mut self.collected);
-        if batches.is_empty() {
-            return Ok(());
-        }
-        batches.sort_by_key(|(partition, _)| *partition);
-        let pieces: Vec<_> = batches.iter().map(|(_, rows)| (rows, 0..rows.num_rows())).collect();
-        let gathered = gather(&self.schema, &pieces)?;
-        let (rows, bytes) = size_of_batches(&gathered);
-        let place = Place::Memory { batches: gathered, bytes };
-        let block = self.blocks.insert(Block { place, rows, live_rows: rows })?;
-        let mut start = 0;
-        for same in batches.chunk_by(|(a, _), (b, _)| a == b) {
-            let partition = same[0].0;
-            let rows: usize = same.iter().map(|(_, rows)| rows.num_rows()).sum();
-            let piece = Piece::try_new(block, start..start + rows)?;
-            self.partitions[partition].collected_rows -= rows;
-            self.append(partition, piece);
-            start += rows;
-        }
-        Ok(())
     }
 
     /// Writes all rows that are in memory into new blocks, those of each partition together.
@@ -396,29 +319,6 @@ enum Destination {
     Memory,
     Disk,
 }
-
-impl CollectedRows {
-    fn push(&mut self, partition: usize, rows: RecordBatch) {
-        let data = rows.columns().first().map(|column| column.to_data());
-        let buffer = data.as_ref().and_then(|data| data.buffers().first());
-        let parent = buffer.map(|buffer| buffer.data_ptr().as_ptr() as usize);
-        if parent.is_none() || parent != self.parent {
-            self.parent_bytes +=
-                rows.columns().iter().map(|column| buffer_bytes(&column.to_data())).sum::<usize>();
-            self.parent = parent;
-        }
-        self.rows += rows.num_rows();
-        self.bytes += size_of::<(usize, RecordBatch)>() + rows.num_columns() * SLICE_BYTES;
-        self.batches.push((partition, rows));
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= COLLECTED_ROWS
-    }
-}
-
-/// About the size of an array that is a slice of another, without its buffers.
-const SLICE_BYTES: usize = 128;
 
 fn add_range(batches: &[RecordBatch], range: Range<usize>, rows: &mut Vec<(RecordBatch, Range<usize>)>) {
     for_each_range(batches, range, |batch, range| rows.push((batch.clone(), range)));

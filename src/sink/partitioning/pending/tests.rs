@@ -18,6 +18,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+/// Rows of one partition.
+fn push(pending: &mut PendingRows, partition: usize, rows: RecordBatch) -> Result<()> {
+    let partitions = vec![(partition, 0..rows.num_rows())];
+    pending.push_arranged(ArrangedRows { rows, partitions })
+}
+
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// A runtime with so much memory, and no temporary files or at most `disk_bytes` of them.
@@ -114,7 +120,7 @@ fn compare_with_lists(seed: u64, runtime: &Arc<RuntimeEnv>, limit: usize, max_ro
             pending.push_arranged(ArrangedRows { rows: batch, partitions }).unwrap();
         } else {
             for (partition, range) in partitions {
-                pending.push(partition, batch.slice(range.start, range.len())).unwrap();
+                push(&mut pending, partition, batch.slice(range.start, range.len())).unwrap();
             }
         }
         for _ in 0..random.random_range(0..4) {
@@ -173,7 +179,7 @@ fn record_batches_are_cut_alike_wherever_the_rows_were() {
         let runtime = runtime(NO_LIMIT, Some(u64::MAX));
         let mut pending = pending(rows(0, 1).schema(), &runtime, limit);
         for start in (0..30_000).step_by(step) {
-            pending.push(3, rows(start, step)).unwrap();
+            push(&mut pending, 3, rows(start, step)).unwrap();
         }
         let taken = [pending.take(3, 20_000).unwrap(), pending.take(3, 10_000).unwrap()].concat();
         assert_eq!(ids(&taken), (0..30_000).collect::<Vec<_>>());
@@ -189,8 +195,8 @@ fn memory_is_that_of_the_rows_and_not_of_what_they_are_slices_of() {
     let mut pending = pending(rows(0, 1).schema(), &runtime, NO_LIMIT);
     for parent in 0..20 {
         let parent = rows(parent * 100_000, 10_000);
-        pending.push(1, parent.slice(5_000, 1)).unwrap();
-        pending.push(0, parent.slice(77, 1_100)).unwrap();
+        push(&mut pending, 1, parent.slice(5_000, 1)).unwrap();
+        push(&mut pending, 0, parent.slice(77, 1_100)).unwrap();
     }
     let expected = 20 * record_batch_bytes_with_dictionaries(&rows(0, 1_200));
     assert!(pending.memory_bytes() < expected, "{} of {expected}", pending.memory_bytes());
@@ -227,7 +233,7 @@ fn blocks_of_mostly_taken_rows_are_copied_together_and_not_spilled() {
 fn without_temporary_files_too_many_rows_are_resources_exhausted() {
     let runtime = runtime(NO_LIMIT, None);
     let mut pending = pending(rows(0, 1).schema(), &runtime, 100_000);
-    let error = (0..1_000).find_map(|i| pending.push(0, rows(i * 2_000, 2_000)).err()).unwrap();
+    let error = (0..1_000).find_map(|i| push(&mut pending, 0, rows(i * 2_000, 2_000)).err()).unwrap();
     assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{error}");
     assert!(error.to_string().contains(CONSUMER), "{error}");
 }
@@ -236,7 +242,7 @@ fn without_temporary_files_too_many_rows_are_resources_exhausted() {
 fn a_full_disk_is_resources_exhausted() {
     let runtime = runtime(NO_LIMIT, Some(100_000));
     let mut pending = pending(rows(0, 1).schema(), &runtime, 100_000);
-    let error = (0..1_000).find_map(|i| pending.push(0, rows(i * 2_000, 2_000)).err()).unwrap();
+    let error = (0..1_000).find_map(|i| push(&mut pending, 0, rows(i * 2_000, 2_000)).err()).unwrap();
     assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{error}");
     assert!(error.to_string().contains(CONSUMER) && error.to_string().contains("disk space"), "{error}");
     drop(pending);
@@ -247,7 +253,7 @@ fn a_full_disk_is_resources_exhausted() {
 fn taking_more_rows_than_there_are_is_an_error() {
     let runtime = runtime(NO_LIMIT, None);
     let mut pending = pending(rows(0, 1).schema(), &runtime, NO_LIMIT);
-    pending.push(0, rows(0, 10)).unwrap();
+    push(&mut pending, 0, rows(0, 10)).unwrap();
     assert!(pending.take(0, 11).is_err() && pending.take(7, 1).is_err());
     assert!(pending.take(7, 0).unwrap().is_empty());
 }
@@ -257,7 +263,7 @@ fn many_spills_share_a_few_files() {
     let runtime = runtime(NO_LIMIT, Some(u64::MAX));
     let mut pending = pending(rows(0, 1).schema(), &runtime, 0);
     for partition in [0, 1, 2, 1].repeat(50) {
-        pending.push(partition, rows(0, 1)).unwrap();
+        push(&mut pending, partition, rows(0, 1)).unwrap();
     }
     assert_eq!(pending.spill_count(), 200);
     assert_eq!(runtime.disk_manager.spilling_progress().active_files_count, 1);
