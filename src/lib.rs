@@ -40,7 +40,9 @@
 //!         │   gate: a few batches open at a time; reader: the pinned version of a file, or an error
 //!         │   spatial: row groups and pages outside an area are skipped, inside it kept, the rest tested row by row
 //!         │
-//!  DataFusion's operators ──► OrderedConcatExec where order is wanted ──► record batches
+//!  DataFusion's operators ──► OrderedConcatExec where order is wanted ──► record batches, or
+//!         │
+//!  sink       row groups cut, encoded several at a time, put together in order; one commit record makes them visible
 //! ```
 //!
 //! # Modules
@@ -56,6 +58,7 @@
 //! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
 //! | `discover` | from locations to a snapshot: listing, footers or the snapshot file, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
+//! | `sink` | writing: [`WriteOptions`], [`WriteReport`]; partitions, GeoParquet, the commit |
 //! | `table` | [`OdpTableProvider`], its factory for SQL, [`Selection`], [`BatchTicket`], the table functions `odp_…` |
 //! | `register` | [`register`]: all of it added to a session |
 //!

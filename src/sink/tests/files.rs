@@ -2,7 +2,7 @@
 
 use super::test_store::{Fault, in_memory, on_disk};
 use super::*;
-use crate::sink::Leftover;
+use crate::sink::clean::Leftover;
 
 #[tokio::test]
 async fn targets_that_cannot_be_written_are_refused_before_a_row_is_read() {

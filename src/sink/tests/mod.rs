@@ -99,7 +99,7 @@ impl Place {
         found
     }
 
-    async fn clean(&self) -> Result<Vec<super::Cleaned>, OdpError> {
+    async fn clean(&self) -> Result<Vec<crate::sink::clean::Cleaned>, OdpError> {
         clean_on(self.target("d", false), self.disk.clone(), Duration::ZERO, false).await
     }
 

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::sink::partitioning::gather::buffer_bytes;
+use crate::sink::partitioning::partitioner::ArrangedRows;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, StringArray, StringViewArray, StructArray,
     UInt32Array,
