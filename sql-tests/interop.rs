@@ -48,7 +48,7 @@ async fn other_engines_read_the_rows_that_were_written() -> Result<()> {
     let (hive, flat) = (dir.path().join("hive"), dir.path().join("flat"));
     let ctx = session(2, &[])?;
     let rows = "SELECT value AS id,
-                       CASE WHEN value % 7 = 0 THEN NULL ELSE 'p/' || value % 3 END AS part,
+                       CASE WHEN value % 7 = 0 THEN NULL ELSE 'p/' || (value % 3) END AS part,
                        (value * 37) % 360 - 180.0 AS longitude, (value * 11) % 180 - 90.0 AS latitude
                 FROM generate_series(1, 5000)";
     let options = WriteOptions::default().with_partition_by(["part"]).with_option("batch_rows", "500")?;

@@ -29,6 +29,11 @@ const SAMPLE_ROWS: usize = 10_000;
 /// A partition is idle if it got none of the last so many row groups' rows. In data that is ordered like its partitions an
 /// idle one is complete: it is written and closed, so that its rows take no memory and its file no place.
 const IDLE_ROW_GROUPS: u64 = 4;
+/// … nor of so many rows, if row groups are small.
+const IDLE_ROWS: u64 = 200_000;
+
+/// Partitions that are closed at a time because they are idle: one after the other is complete, not many at once.
+const RETIRED_AT_A_TIME: usize = 4;
 
 /// So many partitions may get rows again after they were closed because they were idle; then no more are.
 const MAX_RETURNS: usize = 16;
@@ -248,7 +253,7 @@ impl Partitions {
         }
         let idle: Vec<usize> =
             self.active.iter().copied().filter(|&partition| self.is_idle(partition)).collect();
-        for partition in idle {
+        for partition in idle.into_iter().take(RETIRED_AT_A_TIME) {
             if self.is_open[partition] || self.open < self.max_open {
                 self.close(partition).await?;
                 self.retired.insert(partition);
@@ -258,7 +263,8 @@ impl Partitions {
     }
 
     fn is_idle(&self, partition: usize) -> bool {
-        self.rows_read - self.last_seen[partition] >= IDLE_ROW_GROUPS * self.group_rows as u64
+        let idle_rows = (IDLE_ROW_GROUPS * self.group_rows as u64).max(IDLE_ROWS);
+        self.rows_read - self.last_seen[partition] >= idle_rows
     }
 
     /// Whether rows of `partition` can be written now: its file is open, or may be opened; for that one of an idle
