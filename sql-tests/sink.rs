@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result as DataFusionResult, exec_err};
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -349,13 +349,13 @@ async fn odd_partition_values_come_back_as_they_were_and_stay_inside() -> Result
 async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_bounded() -> Result<()> {
     let rows = many_rows();
     let partitions = (rows / 20).min(10_000);
+    let highest = i32::try_from(partitions)?;
     let mut random = StdRng::seed_from_u64(7);
     let batches: Vec<RecordBatch> = (0..rows.div_ceil(8192))
         .map(|batch| {
             let first = batch * 8192;
             let ids: Vec<i64> = (first..rows.min(first + 8192)).map(|id| id as i64).collect();
-            let part: Int32Array =
-                ids.iter().map(|_| Some(random.random_range(0..partitions as i32))).collect();
+            let part: Int32Array = ids.iter().map(|_| Some(random.random_range(0..highest))).collect();
             let label: StringArray = ids.iter().map(|id| Some(format!("label {id}"))).collect();
             Ok(RecordBatch::try_from_iter([
                 ("id", Arc::new(Int64Array::from(ids)) as ArrayRef),
@@ -365,7 +365,8 @@ async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_boun
         })
         .collect::<Result<_>>()?;
     let pool = Arc::new(FairSpillPool::new(64 << 20));
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool.clone()).build_arc()?;
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool) as Arc<dyn MemoryPool>).build_arc()?;
     let ctx = SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(2), runtime);
     datafusion_odp::register(&ctx)?;
     let dir = tempfile::tempdir()?;
@@ -387,7 +388,7 @@ async fn ten_thousand_partitions_in_random_order_keep_memory_and_open_files_boun
     assert!(metric("spilled_bytes") > 0, "nothing was spilled");
     assert_eq!(metric("rows_written"), rows);
     assert_eq!(metric("files_written"), partitions, "one file a partition");
-    assert_eq!(datafusion::execution::memory_pool::MemoryPool::reserved(pool.as_ref()), 0);
+    assert_eq!(pool.reserved(), 0);
     run(&ctx, &format!("CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{location}'")).await?;
     assert_eq!(count(&ctx, "SELECT count(*) FROM t").await?, rows as i64);
     let wrong = "SELECT count(*) FROM source s FULL JOIN t ON s.id = t.id

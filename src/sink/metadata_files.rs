@@ -44,7 +44,7 @@ async fn put(target: &Target, name: &str, bytes: Result<Vec<u8>, BoxError>) -> R
 /// A file of the schema without rows.
 fn common_metadata(schema: &SchemaRef) -> Result<Vec<u8>, BoxError> {
     let mut bytes = Vec::new();
-    ArrowWriter::try_new(&mut bytes, schema.clone(), None)?.close()?;
+    ArrowWriter::try_new(&mut bytes, SchemaRef::clone(schema), None)?.close()?;
     Ok(bytes)
 }
 

@@ -69,7 +69,7 @@ pub(in crate::table) fn plan_write(
     let parquet = ParquetWriting::try_new(session, &options)?;
     let input = with_batches_apart(input)?;
     let Destination { url, is_file, mode, columns, after, last_write } = destination;
-    let target = Target::find(&session.runtime_env(), &url, is_file)?;
+    let target = Target::find(session.runtime_env(), &url, is_file)?;
     let after = match (after, options.writes_snapshot() && !is_file) {
         (None, true) => Some(Arc::new(Refresh::of_location(state, &url)) as Arc<dyn AfterCommit>),
         (after, _) => after,
