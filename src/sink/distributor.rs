@@ -52,11 +52,20 @@ pub(super) struct Submitter {
 }
 
 impl Submitter {
+    /// Bytes that a row group takes until it is in its file: the rows put together, and encoded.
+    fn bytes_of(rows: &[RecordBatch]) -> usize {
+        2 * rows.iter().map(record_batch_bytes).sum::<usize>()
+    }
+
+    /// Whether there is memory for a row group now.
+    fn has_room_for(&self, rows: &[RecordBatch]) -> bool {
+        self.memory.new_empty().try_grow(Self::bytes_of(rows)).is_ok()
+    }
+
     async fn append(&self, place: &Arc<Place>, rows: Vec<RecordBatch>) -> Result<()> {
         let closed = |_| exec_datafusion_err!("the write ended early");
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
-        // The rows put together, and encoded.
-        let bytes = 2 * rows.iter().map(record_batch_bytes).sum::<usize>();
+        let bytes = Self::bytes_of(&rows);
         let memory = self.memory.new_empty();
         if memory.try_grow(bytes).is_err() {
             // Once the others are in their files there may be room.
@@ -284,6 +293,10 @@ impl Partitions {
 
     async fn append(&mut self, partition: usize, rows: usize) -> Result<()> {
         let group = self.pending.take(partition, rows)?;
+        if !self.submitter.has_room_for(&group) {
+            // Rows that wait make room for those that are written.
+            self.pending.spill()?;
+        }
         if !self.is_open[partition] {
             self.is_open[partition] = true;
             self.open += 1;

@@ -333,9 +333,15 @@ impl TableProvider for OdpTableProvider {
         let snapshot = self.snapshot();
         let schema = snapshot.schema();
         schema.logically_equivalent_names_and_types(&input.schema())?;
+        let write = self.request.options.write.iter();
+        let write =
+            write.try_fold(WriteOptions::default(), |write, (key, value)| write.with_option(key, value))?;
         let mode = match insert_op {
             InsertOp::Append => WriteMode::Append,
-            InsertOp::Overwrite => WriteMode::Overwrite,
+            InsertOp::Overwrite => match write.mode_or(WriteMode::Overwrite) {
+                WriteMode::OverwritePartitions => WriteMode::OverwritePartitions,
+                _ => WriteMode::Overwrite,
+            },
             InsertOp::Replace => {
                 let what = "REPLACE INTO: rows have no key".into();
                 return Err(OdpError::Unsupported { what }.into());
@@ -356,10 +362,6 @@ impl TableProvider for OdpTableProvider {
             partition_by: partition_names(&snapshot),
             file_extensions: options.file_extensions.clone(),
         };
-        let write = options
-            .write
-            .iter()
-            .try_fold(WriteOptions::default(), |write, (key, value)| write.with_option(key, value))?;
         let refresh = Refresh {
             state: session_state(state)?.clone(),
             request: self.request.clone(),
@@ -369,7 +371,7 @@ impl TableProvider for OdpTableProvider {
         let last_write = state.config().get_extension::<LastWrite>();
         let after: Option<Arc<dyn AfterCommit>> = Some(Arc::new(refresh));
         let destination = Destination { url, is_file: false, mode, columns, after, last_write };
-        plan_write(state, input, destination, write)
+        plan_write(state, input, destination, write.with_mode(mode))
     }
 }
 

@@ -235,6 +235,16 @@ impl PendingRows {
             + self.partitions.len() * size_of::<PendingPartition>()
     }
 
+    /// Writes all rows that are in memory to temporary files.
+    ///
+    /// # Errors
+    /// As [`push_arranged`](Self::push_arranged).
+    pub(crate) fn spill(&mut self) -> Result<()> {
+        self.blocks.drop_cached();
+        self.relocate(Destination::Disk)?;
+        self.reservation.try_resize(self.used_bytes())
+    }
+
     /// Spills if there is too much in memory, and reserves what is left.
     fn make_room(&mut self) -> Result<()> {
         if self.row_bytes() > self.memory_limit {
