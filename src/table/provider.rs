@@ -333,9 +333,9 @@ impl TableProvider for OdpTableProvider {
         let snapshot = self.snapshot();
         let schema = snapshot.schema();
         schema.logically_equivalent_names_and_types(&input.schema())?;
-        let write = self.request.options.write.iter();
+        let mut given = self.request.options.write.iter();
         let write =
-            write.try_fold(WriteOptions::default(), |write, (key, value)| write.with_option(key, value))?;
+            given.try_fold(WriteOptions::default(), |write, (key, value)| write.with_option(key, value))?;
         let mode = match insert_op {
             InsertOp::Append => WriteMode::Append,
             InsertOp::Overwrite => match write.mode_or(WriteMode::Overwrite) {
