@@ -52,8 +52,6 @@ pub(crate) struct WriteRequest {
     pub(crate) parquet: ParquetWriting,
     /// Columns of the rows.
     pub(crate) partition_by: Vec<String>,
-    /// Partition columns are in the files, too.
-    pub(crate) keep_partition_columns: bool,
     /// Names that files of the dataset may end in.
     pub(crate) file_extensions: Vec<String>,
     /// The files have the columns of the rows, and no others.
@@ -88,7 +86,7 @@ impl OdpSink {
         let request = &self.request;
         let partitioner = match request.partition_by.as_slice() {
             [] => None,
-            columns => Some(Partitioner::try_new(&self.schema, columns, request.keep_partition_columns)?),
+            columns => Some(Partitioner::try_new(&self.schema, columns, false)?),
         };
         let partition_columns = partitioner.as_ref().map(Partitioner::partition_columns).unwrap_or_default();
         let row_schema = partitioner.as_ref().map_or(&self.schema, Partitioner::file_schema);

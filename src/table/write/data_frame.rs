@@ -80,7 +80,7 @@ pub(in crate::table) async fn write_rows(
         url,
         is_file,
         mode: if is_file { WriteMode::Overwrite } else { WriteMode::ErrorIfExists },
-        columns: Columns::Free { partition_by: Vec::new(), keep_partition_columns: false },
+        columns: Columns::Free { partition_by: Vec::new() },
         after: None,
         last_write: Some(Arc::clone(&last_write)),
     };

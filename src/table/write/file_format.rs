@@ -18,6 +18,7 @@ use datafusion::physical_expr::LexRequirement;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::plan::{Columns, Destination, plan_write};
+use crate::error::OdpError;
 use crate::sink::{LastWrite, WriteMode, WriteOptions};
 
 /// Makes [`OdpFormat`]s from the options of statements.
@@ -133,7 +134,11 @@ impl FileFormat for OdpFormat {
             _ if is_file => WriteMode::Overwrite,
             _ => WriteMode::ErrorIfExists,
         };
-        let columns = Columns::Free { partition_by, keep_partition_columns: conf.keep_partition_by_columns };
+        if is_partitioned && conf.keep_partition_by_columns {
+            let what = "keep_partition_by_columns: a column is in the files of a dataset, or in their paths";
+            return Err(OdpError::Unsupported { what: what.into() }.into());
+        }
+        let columns = Columns::Free { partition_by };
         let last_write = self.last_write.clone();
         let destination = Destination { url: url.clone(), is_file, mode, columns, after: None, last_write };
         plan_write(state, input, destination, self.options.clone())

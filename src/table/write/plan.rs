@@ -31,7 +31,7 @@ use crate::sink::{
 #[derive(Debug)]
 pub(in crate::table) enum Columns {
     /// Those of the rows; partition columns are named by the statement, and by its options.
-    Free { partition_by: Vec<String>, keep_partition_columns: bool },
+    Free { partition_by: Vec<String> },
     /// Those of a table.
     OfTable { schema: SchemaRef, partition_by: Vec<String>, file_extensions: Vec<String> },
 }
@@ -74,12 +74,10 @@ pub(in crate::table) fn plan_write(
         (None, true) => Some(Arc::new(Refresh::of_location(state, &url)) as Arc<dyn AfterCommit>),
         (after, _) => after,
     };
-    let (mut partition_by, keep_partition_columns, file_extensions, table_schema) = match columns {
-        Columns::Free { partition_by, keep_partition_columns } => {
-            (partition_by, keep_partition_columns, TableOptions::default().file_extensions, None)
-        }
+    let (mut partition_by, file_extensions, table_schema) = match columns {
+        Columns::Free { partition_by } => (partition_by, TableOptions::default().file_extensions, None),
         Columns::OfTable { schema, partition_by, file_extensions } => {
-            (partition_by, false, file_extensions, Some(schema))
+            (partition_by, file_extensions, Some(schema))
         }
     };
     let (mut input, more) = with_partition_columns(state, input, options.partition_by())?;
@@ -108,7 +106,6 @@ pub(in crate::table) fn plan_write(
         options,
         parquet,
         partition_by,
-        keep_partition_columns,
         file_extensions,
         has_fixed_columns: table_schema.is_some(),
         sorted_by,
