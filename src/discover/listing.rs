@@ -312,7 +312,7 @@ impl<'a> Directory<'a> {
             let Some(path) = self.relative(&meta.location) else { continue };
             if let Some(file) = live.get_mut(path.as_str()) {
                 *file = Some(meta);
-            } else if is_ours(&path) || state.removed.get(&path).is_some_and(|was| was.bytes == meta.size) {
+            } else if is_ours(&path) || state.removed.get(&path).is_some_and(|was| was.is(&meta)) {
                 listing.hidden.push(meta);
             } else {
                 foreign.insert(path, meta);

@@ -7,6 +7,7 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::Column;
@@ -73,10 +74,19 @@ fn writes(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// A scan that the optimizer did not regroup keeps each partition's batches to itself: a limit may have told it that
 /// order does not matter, and siblings would then take each other's.
 fn without_stealing(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-    let scan =
-        plan.downcast_ref::<DataSourceExec>().and_then(|leaf| leaf.downcast_to_file_source::<OdpSource>());
-    match scan {
-        Some((config, _)) if config.output_partitioning.is_none() => {
+    match as_scan(&plan) {
+        Some(_) => frozen(plan),
+        None => Ok(Transformed::no(plan)),
+    }
+}
+
+/// A scan of files whose partitions take none of each other's.
+fn frozen(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let files = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|leaf| leaf.data_source().downcast_ref::<FileScanConfig>());
+    match files {
+        Some(config) if config.output_partitioning.is_none() => {
             let mut frozen = config.clone();
             frozen.output_partitioning = Some(Partitioning::UnknownPartitioning(config.file_groups.len()));
             Ok(Transformed::yes(DataSourceExec::from_data_source(frozen)))
@@ -148,7 +158,11 @@ fn concatenated(
     written: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(window) = window_of(input, written) else { return Ok(None) };
-    let input = without_round_robin(input)?;
+    let mut input = without_round_robin(input)?;
+    if written {
+        // Files of other tables, too, stay with their partitions.
+        input = input.transform_up(frozen)?.data;
+    }
     if input.output_partitioning().partition_count() == 1 && fetch.is_none() {
         return Ok(Some(input));
     }

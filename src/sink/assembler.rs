@@ -1,6 +1,6 @@
 //! Puts encoded row groups together to files, in the order in which they were submitted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -53,8 +53,11 @@ pub(super) struct Assembler {
     pub(super) limits: FileLimits,
     pub(super) metrics: SinkMetrics,
     open: HashMap<usize, FileWriter>,
-    /// Files of each place so far.
-    files: HashMap<usize, u64>,
+    /// Places that got a file.
+    begun: HashSet<usize>,
+    /// Files so far. No two have one number, so that not even a file system that takes the directories of two partitions
+    /// for one lets them have one name.
+    files: u64,
     /// Files that are being completed, in the order in which they were closed.
     finishing: VecDeque<SpawnedTask<Result<FinishedFile>>>,
     finished: Vec<FinishedFile>,
@@ -67,8 +70,8 @@ impl Assembler {
         limits: FileLimits,
         metrics: SinkMetrics,
     ) -> Self {
-        let (open, files, finishing, finished) = Default::default();
-        Self { transaction, encoder, limits, metrics, open, files, finishing, finished }
+        let (open, begun, files, finishing, finished) = Default::default();
+        Self { transaction, encoder, limits, metrics, open, begun, files, finishing, finished }
     }
 
     /// Carries out all commands; gives the files, complete but not visible.
@@ -81,7 +84,7 @@ impl Assembler {
                     drop(held);
                 }
                 Command::Close { place } => {
-                    if !self.files.contains_key(&place.partition) {
+                    if !self.begun.contains(&place.partition) {
                         let file = self.new_file(&place)?;
                         self.open.insert(place.partition, file);
                     }
@@ -130,9 +133,9 @@ impl Assembler {
     }
 
     fn new_file(&mut self, place: &Place) -> Result<FileWriter> {
-        let number = self.files.entry(place.partition).or_default();
-        let staged = self.transaction.create_file(&place.directory, *number);
-        *number += 1;
+        self.begun.insert(place.partition);
+        let staged = self.transaction.create_file(&place.directory, self.files);
+        self.files += 1;
         FileWriter::try_new(Arc::clone(&self.encoder), staged)
     }
 

@@ -200,7 +200,9 @@ impl Cleaning<'_> {
         let mut ids: BTreeSet<String> = traces.into_keys().collect();
         let directory = stage.clone();
         let staged = blocking(disk, move |disk| disk.directories(&directory)).await;
-        ids.extend(staged.map_err(|error| self.failed(&stage, error))?);
+        let staged: BTreeSet<String> =
+            staged.map_err(|error| self.failed(&stage, error))?.into_iter().collect();
+        ids.extend(staged.iter().cloned());
         let mut gone = Gone::new();
         for id in ids {
             let lock = stage.clone().join(id.as_str()).join(LOCK_NAME);
@@ -208,7 +210,19 @@ impl Cleaning<'_> {
             match blocking(disk, move |disk| disk.take(&path)).await {
                 Ok(Some(held)) => drop(gone.insert(id, Some(held))),
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(gone.insert(id, None)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !staged.contains(&id) => {
+                    drop(gone.insert(id, None));
+                }
+                // Its writer is gone, or about to make the lock: whoever makes it first has the name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let path = lock.clone();
+                    match blocking(disk, move |disk| disk.hold(&path)).await {
+                        Ok(Some(held)) => drop(gone.insert(id, Some(held))),
+                        Ok(None) => {}
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) => return Err(self.failed(&lock, error)),
+                    }
+                }
                 Err(error) => return Err(self.failed(&lock, error)),
             }
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::datasource::sink::DataSink;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -33,7 +33,7 @@ use super::partitioning::Partitioner;
 use super::report::{LastWrite, WriteReport, WrittenFile, column_statistics};
 use super::target::Target;
 use super::write_mode::WriteMode;
-use super::write_options::WriteOptions;
+use super::write_options::{WriteMetadataFiles, WriteOptions};
 
 /// What is done once rows are there to stay: a table takes note of them, a snapshot file is written.
 #[async_trait]
@@ -101,7 +101,11 @@ impl OdpSink {
             },
             None => Vec::new(),
         };
-        let sorting = sorting_columns(&request.sorted_by, &file_schema);
+        let sorting = match has_floats(&partition_columns) {
+            // Several kinds of NaN are in one partition.
+            true => None,
+            false => sorting_columns(&request.sorted_by, &self.schema, &file_schema),
+        };
         let properties = Arc::new(request.parquet.properties(&file_schema, sorting, unrepeated)?);
         let encoder = Arc::new(Encoder::try_new(Arc::clone(&file_schema), properties, geometry)?);
 
@@ -166,17 +170,41 @@ impl OdpSink {
         for (file, path) in written.iter_mut().zip(&files) {
             file.path.clone_from(path);
         }
-        let metadata_files = self.request.options.metadata_files();
+        let mut metadata_files = self.request.options.metadata_files();
+        if files.is_empty() && matches!(self.request.mode, WriteMode::Overwrite | WriteMode::ErrorIfExists) {
+            // A dataset without rows has its columns from there.
+            metadata_files = metadata_files.max(WriteMetadataFiles::Common);
+        }
         let footers = files.into_iter().zip(footers).collect();
-        write_metadata_files(&self.request.target, metadata_files, footers, &file_schema).await?;
+        let beside = write_metadata_files(&self.request.target, metadata_files, footers, &file_schema).await;
         written.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(self.report(version, written, removed))
+        let report = self.report(version, written, removed);
+        self.leave(&report);
+        beside.map_err(|error| after_commit(&report, error.into()))?;
+        Ok(report)
+    }
+
+    /// Leaves the report for those who ask for it.
+    fn leave(&self, report: &WriteReport) {
+        if let Some(last_write) = &self.request.last_write {
+            last_write.set(Arc::new(report.clone()));
+        }
     }
 
     fn report(&self, version: Option<u64>, files: Vec<WrittenFile>, removed: Vec<String>) -> WriteReport {
         let WriteRequest { target, mode, .. } = &self.request;
         WriteReport { location: target.display.clone(), mode: *mode, version, files, removed }
     }
+}
+
+/// An error that takes nothing back.
+fn after_commit(report: &WriteReport, error: DataFusionError) -> DataFusionError {
+    let rows = report.rows();
+    error.context(format!("{rows} rows are written to {}, do not write them again, but", report.location))
+}
+
+fn has_floats(columns: &[(String, DataType)]) -> bool {
+    columns.iter().any(|(_, data_type)| data_type.is_floating())
 }
 
 /// What a panic says.
@@ -193,9 +221,20 @@ struct Staged {
 }
 
 /// As the files name the order: by leaves. As far as its columns are stored as one.
-fn sorting_columns(order: &[(String, SortOptions)], schema: &SchemaRef) -> Option<Vec<SortingColumn>> {
+fn sorting_columns(
+    order: &[(String, SortOptions)],
+    rows: &SchemaRef,
+    schema: &SchemaRef,
+) -> Option<Vec<SortingColumn>> {
     let mut columns = Vec::new();
     for (name, options) in order {
+        // What is stored as another type may be in another order, and one of two columns of a name is not known.
+        let of_name = rows.fields().iter().filter(|field| field.name() == name);
+        let types: Vec<&DataType> = of_name.map(|field| field.data_type()).collect();
+        let stored = schema.field_with_name(name).ok().map(|field| field.data_type());
+        if types.len() != 1 || types.first().copied() != stored {
+            break;
+        }
         let Some((index, field)) = schema.column_with_name(name).filter(|(_, f)| !f.data_type().is_nested())
         else {
             break;
@@ -274,12 +313,9 @@ impl DataSink for OdpSink {
                 }
             }
         };
-        let report = Arc::new(report);
-        if let Some(last_write) = &self.request.last_write {
-            last_write.set(Arc::clone(&report));
-        }
+        self.leave(&report);
         if let Some(after) = &self.request.after {
-            after.committed(&report).await?;
+            after.committed(&report).await.map_err(|error| after_commit(&report, error))?;
         }
         Ok(report.rows())
     }

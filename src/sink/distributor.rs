@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -99,27 +99,38 @@ pub(super) struct SampledRows {
 
 impl SampledRows {
     pub(super) async fn read(mut rows: SendableRecordBatchStream) -> Result<Self> {
-        let (mut first, mut sampled, mut bytes) = (Vec::new(), 0, 0);
+        let (mut first, mut sampled) = (Vec::new(), 0);
         while sampled < SAMPLE_ROWS {
             let Some(batch) = rows.next().await.transpose()? else { break };
-            let sample = batch.slice(0, batch.num_rows().min(SAMPLE_ROWS - sampled));
-            sampled += sample.num_rows();
-            bytes += record_batch_bytes(&sample);
+            sampled += batch.num_rows();
             first.push(batch);
         }
-        Ok(Self { first, rest: rows, row_bytes: bytes / sampled.max(1) })
+        let mut sampled = Self { first, rest: rows, row_bytes: 0 };
+        // Of the rows put together: how they were cut must not tell.
+        if let Some(sample) = sampled.first_rows()? {
+            sampled.row_bytes = record_batch_bytes(&sample) / sample.num_rows().max(1);
+        }
+        Ok(sampled)
+    }
+
+    /// The first rows; `None` if there are no rows.
+    fn first_rows(&self) -> Result<Option<RecordBatch>> {
+        let Some(first) = self.first.first() else { return Ok(None) };
+        let (mut missing, mut rows) = (SAMPLE_ROWS, Vec::new());
+        for batch in &self.first {
+            let taken = batch.num_rows().min(missing);
+            rows.push(batch.slice(0, taken));
+            missing -= taken;
+        }
+        Ok(Some(concat_batches(&first.schema(), &rows)?))
     }
 
     /// The first rows, with the columns of `schema`; `None` if there are no rows.
     pub(super) fn sample(&self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
-        let Some(first) = self.first.first() else { return Ok(None) };
-        let rows = concat_batches(&first.schema(), &self.first)?;
-        let indices: Vec<usize> = schema
-            .fields()
-            .iter()
-            .map(|field| rows.schema().index_of(field.name()))
-            .collect::<Result<_, _>>()?;
-        Ok(Some(rows.slice(0, rows.num_rows().min(SAMPLE_ROWS)).project(&indices)?))
+        let Some(rows) = self.first_rows()? else { return Ok(None) };
+        let index_of = |field: &FieldRef| rows.schema().index_of(field.name());
+        let indices: Vec<usize> = schema.fields().iter().map(index_of).collect::<Result<_, _>>()?;
+        Ok(Some(rows.project(&indices)?))
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -251,7 +262,6 @@ impl Partitions {
                 self.append(partition, self.group_rows).await?;
             }
         }
-        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         Ok(())
     }
 
@@ -328,7 +338,6 @@ impl Partitions {
         for partition in open.into_iter().chain(others) {
             self.close(partition).await?;
         }
-        self.submitter.metrics.spilled_bytes.set(self.pending.spilled_bytes());
         Ok(())
     }
 }

@@ -16,8 +16,6 @@ pub(super) struct SinkMetrics {
     pub(super) open_writers: Gauge,
     /// The most row groups that were encoded or waited for their turn at a time.
     pub(super) row_groups_in_flight: Gauge,
-    /// Bytes of rows that waited on disk for their row group to fill.
-    pub(super) spilled_bytes: Gauge,
     pub(super) write_time: Time,
     /// Forcing to disk, verifying, publishing, recording.
     pub(super) commit_time: Time,
@@ -34,7 +32,6 @@ impl SinkMetrics {
             files_written: builder().global_counter("files_written"),
             open_writers: builder().global_gauge("open_writers"),
             row_groups_in_flight: builder().global_gauge("row_groups_in_flight"),
-            spilled_bytes: builder().global_gauge("spilled_bytes"),
             write_time: builder().subset_time("write_time", 0),
             commit_time: builder().subset_time("commit_time", 0),
             set,

@@ -117,6 +117,9 @@ impl Write {
                 }
                 // Somebody who cleans was in between.
                 Ok(None) if attempt < ATTEMPTS => write.id = new_write_id(),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {
+                    write.id = new_write_id();
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
                 Ok(None) => {
                     return Err(write.failed(&write.directory, "its lock is taken away again and again"));
@@ -278,6 +281,8 @@ impl Write {
     async fn abort_in_store(&self) {
         let store = &self.target.store;
         let objects = self.take_objects();
+        // One that is on its way may come into being after it was deleted; without a log it would be seen.
+        let may_come = !objects.is_empty();
         let deletions: Vec<_> = objects
             .into_iter()
             .map(|path| async move {
@@ -300,7 +305,7 @@ impl Write {
         }
         self.end().await;
         // Without a log, files of ours that are left would be seen.
-        if !is_clean || !self.has_begun.load(Ordering::Acquire) {
+        if !is_clean || may_come || !self.has_begun.load(Ordering::Acquire) {
             return;
         }
         let is_alone = match self.log().list().await {

@@ -8,7 +8,8 @@ use crate::error::OdpError;
 
 /// Rows of a row group, unless an option says how many, are as many as take this many bytes in memory …
 const BATCH_BYTES: usize = 32 << 20;
-/// … but not fewer than this,
+/// … but not fewer than this, unless they take more bytes than this,
+const MAX_BATCH_BYTES: usize = 512 << 20;
 const MIN_BATCH_ROWS: usize = 100_000;
 /// nor more.
 const MAX_BATCH_ROWS: usize = 1_000_000;
@@ -18,7 +19,7 @@ const MAX_OPEN_WRITERS: usize = 64;
 const BUFFER_BYTES: usize = 256 << 20;
 
 /// Files that gather what the footers of a dataset say, written beside the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum WriteMetadataFiles {
     /// None.
@@ -251,7 +252,10 @@ impl WriteOptions {
             (Some(rows), None) => rows,
             (Some(rows), Some(bytes)) => rows.min(by_bytes(bytes)),
             (None, Some(bytes)) => by_bytes(bytes).min(MAX_BATCH_ROWS),
-            (None, None) => by_bytes(BATCH_BYTES).clamp(MIN_BATCH_ROWS, MAX_BATCH_ROWS),
+            (None, None) => {
+                let rows = by_bytes(BATCH_BYTES).clamp(MIN_BATCH_ROWS, MAX_BATCH_ROWS);
+                rows.min(by_bytes(MAX_BATCH_BYTES))
+            }
         };
         rows.min(usize::try_from(self.max_file_rows()).unwrap_or(usize::MAX)).max(1)
     }
@@ -293,7 +297,8 @@ mod tests {
         let options = WriteOptions::default();
         assert_eq!(options.batch_rows(1, None, None), MAX_BATCH_ROWS);
         assert_eq!(options.batch_rows(100, None, None), BATCH_BYTES / 100);
-        assert_eq!(options.batch_rows(1 << 20, None, None), MIN_BATCH_ROWS);
+        assert_eq!(options.batch_rows(1 << 10, None, None), MIN_BATCH_ROWS);
+        assert_eq!(options.batch_rows(1 << 20, None, None), 512);
         assert_eq!(options.batch_rows(100, Some(7), None), 7);
         assert_eq!(options.batch_rows(100, Some(7), Some(300)), 3);
         let options = options.with_option("max_file_rows", "5").unwrap();

@@ -357,6 +357,14 @@ impl TableProvider for OdpTableProvider {
             return Err(OdpError::Unsupported { what }.into());
         }
         let options = &self.request.options;
+        if !options
+            .file_extensions
+            .iter()
+            .any(|extension| ".parquet".ends_with(&extension.to_ascii_lowercase()))
+        {
+            let what = "INSERT INTO a table whose files do not end in .parquet (file_extension)";
+            return Err(OdpError::Unsupported { what: what.into() }.into());
+        }
         let columns = Columns::OfTable {
             schema: Arc::clone(&schema),
             partition_by: partition_names(&snapshot),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::path::Path;
 use serde_json::{Map, Value, json};
 
@@ -67,6 +68,14 @@ pub(crate) struct RemovedFile {
     pub(crate) bytes: u64,
     /// Its ETag, where its store has them.
     pub(crate) e_tag: Option<String>,
+}
+
+impl RemovedFile {
+    /// Whether `meta` is the file that was removed, and not another that has its name since.
+    pub(crate) fn is(&self, meta: &ObjectMeta) -> bool {
+        let is_other = matches!((&self.e_tag, &meta.e_tag), (Some(was), Some(is)) if was != is);
+        self.bytes == meta.size && !is_other
+    }
 }
 
 /// Why a record or checkpoint cannot be read.

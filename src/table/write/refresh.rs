@@ -46,13 +46,16 @@ impl Debug for Refresh {
 #[async_trait]
 impl AfterCommit for Refresh {
     async fn committed(&self, _report: &WriteReport) -> Result<()> {
-        let opened = Arc::new(open_snapshot(&self.state, self.request.clone()).await?);
-        if self.writes_snapshot_file {
-            write_snapshots(&self.state, &self.request, &opened).await?;
+        let open = async {
+            let opened = Arc::new(open_snapshot(&self.state, self.request.clone()).await?);
+            if self.writes_snapshot_file {
+                write_snapshots(&self.state, &self.request, &opened).await?;
+            }
+            Ok(opened)
+        };
+        match &self.snapshot {
+            Some(snapshot) => snapshot.refresh(open).await,
+            None => open.await.map(|_| ()),
         }
-        if let Some(snapshot) = &self.snapshot {
-            snapshot.set(opened);
-        }
-        Ok(())
     }
 }
