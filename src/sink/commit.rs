@@ -10,27 +10,26 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::object_store::path::Path;
-use datafusion::object_store::{
-    self, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
+use datafusion::object_store::{self, ObjectStore, ObjectStoreExt};
 use futures::{StreamExt, TryStreamExt};
 
-use super::durability::{Disk, LocalDisk, blocking};
+use super::commit_record::{
+    RecordError, Recorded, checkpoint, put_new, record_durably, sync_directories, unconfirmed,
+};
+use super::durability::{Disk, LocalDisk};
+use super::replaced::Replaced;
 use super::stage::{Pending, StagedFile, StagedInfo};
 use super::write::{BoxError, CONCURRENT_REQUESTS, Write, utc_now};
 use super::{Target, WriteMode};
-use crate::dataset::partition_value_from_text;
 use crate::discover::commit_log::{
-    AddedFile, CHECKPOINT_INTERVAL, LiveFile, LogState, PartitionColumns, Record, RemovedFile, below,
-    checkpoint_path, is_ours, log_directory, record_path,
+    AddedFile, CHECKPOINT_INTERVAL, LogState, PartitionColumns, Record, RemovedFile, below, is_ours,
+    record_path,
 };
-use crate::discover::{Directory, ListedFile, Listing, partition_values};
+use crate::discover::{Directory, ListedFile, Listing};
 use crate::error::OdpError;
 
 /// Bytes at the end of a file that are read at first to verify it.
@@ -38,12 +37,6 @@ const FOOTER_BYTES: usize = 32 << 10;
 
 /// Commits by others that one write gives way to.
 const MAX_ROUNDS: usize = 1000;
-
-/// How often a record is tried whose fate an error left open.
-const RECORD_ATTEMPTS: u32 = 4;
-
-/// Milliseconds before the second attempt; four times as many before the next. Tests do not wait.
-const RECORD_PAUSE: u64 = if cfg!(test) { 0 } else { 20 };
 
 /// Whether there is something to write.
 #[derive(Debug)]
@@ -90,26 +83,6 @@ pub(crate) struct Commit {
     pub(crate) files: Vec<String>,
     /// Paths below the directory of what was replaced.
     pub(crate) removed: Vec<String>,
-}
-
-/// How the creation of a record ended.
-#[derive(Debug)]
-enum Recorded {
-    /// It is there, and on the disk.
-    Durable,
-    /// It is there; the disk failed to confirm it.
-    Unconfirmed(OdpError),
-    /// Another writer has this number.
-    Taken,
-}
-
-/// Why there is no record.
-#[derive(Debug)]
-enum RecordError {
-    /// There is none.
-    Absent(OdpError),
-    /// There may be one.
-    Unknown(OdpError),
 }
 
 impl Transaction {
@@ -504,96 +477,6 @@ impl DataFile {
     }
 }
 
-/// What a commit replaces.
-#[derive(Debug)]
-enum Replaced {
-    Nothing,
-    /// All that is there.
-    All,
-    Partitions(ReplacedPartitions),
-}
-
-/// The values of partition columns that get rows.
-#[derive(Debug)]
-struct ReplacedPartitions {
-    columns: PartitionColumns,
-    values: HashSet<Vec<ScalarValue>>,
-}
-
-impl Replaced {
-    fn by(mode: WriteMode, files: &[DataFile], columns: &PartitionColumns) -> Result<Self, OdpError> {
-        if let Some(file) = files.iter().find(|file| file.partition.len() != columns.len()) {
-            return Err(OdpError::InvalidData {
-                location: file.staged.path.clone(),
-                source: "it has not one value for each partition column".into(),
-            });
-        }
-        Ok(match mode {
-            WriteMode::Append | WriteMode::ErrorIfExists | WriteMode::Ignore => Self::Nothing,
-            WriteMode::Overwrite => Self::All,
-            // Without partition columns all rows are of one partition.
-            WriteMode::OverwritePartitions if columns.is_empty() && files.is_empty() => Self::Nothing,
-            WriteMode::OverwritePartitions if columns.is_empty() => Self::All,
-            WriteMode::OverwritePartitions => {
-                let values = files.iter().map(|file| {
-                    exact_values(&file.partition, columns).map_err(|source| OdpError::InvalidData {
-                        location: file.staged.path.clone(),
-                        source,
-                    })
-                });
-                let values = values.collect::<Result<_, _>>()?;
-                Self::Partitions(ReplacedPartitions { columns: Arc::clone(columns), values })
-            }
-        })
-    }
-}
-
-impl ReplacedPartitions {
-    fn has(&self, file: &ListedFile) -> Result<bool, OdpError> {
-        Ok(self.values.contains(&partition_values(file, &self.columns)?))
-    }
-
-    /// Whether `record`, which follows `state`, adds to these partitions, or removes from them.
-    fn are_touched(&self, record: &Record, state: &LogState) -> Result<bool, OdpError> {
-        for added in &record.added {
-            let live = LiveFile { added: added.clone(), columns: Arc::clone(&record.columns) };
-            if self.has(&file_at(&added.path, Some(live)))? {
-                return Ok(true);
-            }
-        }
-        for removed in &record.removed {
-            if self.has(&file_at(&removed.path, state.live.get(&removed.path).cloned()))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-fn exact_values(
-    texts: &[Option<String>],
-    columns: &[(String, DataType)],
-) -> Result<Vec<ScalarValue>, BoxError> {
-    let values = texts.iter().zip(columns);
-    Ok(values
-        .map(|(text, (_, data_type))| partition_value_from_text(text.as_deref(), data_type))
-        .collect::<Result<_, _>>()?)
-}
-
-/// A file as a listing has it, for its partition values.
-fn file_at(path: &str, logged: Option<LiveFile>) -> ListedFile {
-    let mut directories: Vec<String> = path.split('/').map(String::from).collect();
-    directories.pop();
-    let object_meta = ObjectMeta {
-        location: below(&Path::default(), path),
-        last_modified: Default::default(),
-        size: 0,
-        e_tag: None,
-        version: None,
-    };
-    ListedFile { object_meta, directories, logged: logged.map(Arc::new) }
-}
-
 /// The disk that forces what is written to `target`, and knows who lives.
 pub(super) fn disk_of(target: &Target) -> Option<Arc<dyn Disk>> {
     let root = target.local_root.clone()?;
@@ -641,12 +524,6 @@ fn there_is(target: &Target) -> OdpError {
 
 fn conflict(target: &Target, reason: &str) -> OdpError {
     OdpError::Conflict { location: target.display.clone(), reason: reason.into() }
-}
-
-fn unconfirmed(write: &Write, error: impl Into<BoxError>) -> OdpError {
-    let error = error.into();
-    let reason = format!("the rows are there, but the disk did not confirm that they last: {error}");
-    write.failed(&write.target.path, reason)
 }
 
 fn describe(record: &Record) -> String {
@@ -731,113 +608,6 @@ async fn publish(write: &Write, files: &[DataFile]) -> Result<(), OdpError> {
     sync_directories(write, directories).await.map_err(|error| write.failed(&write.directory, error))
 }
 
-async fn sync_directories(write: &Write, directories: Vec<Path>) -> std::io::Result<()> {
-    let Some(disk) = write.disk.as_ref() else { return Ok(()) };
-    blocking(disk, move |disk| directories.iter().try_for_each(|directory| disk.sync_directory(directory)))
-        .await
-}
-
-/// Makes the record, if there is none of its number; an error says whether there is one.
-async fn record_durably(write: &Write, record: &Record) -> Result<Recorded, RecordError> {
-    let path = record_path(&write.directory, record.version);
-    let bytes = record.encode().map_err(|error| RecordError::Absent(write.failed(&path, error)))?;
-    let payload = PutPayload::from(bytes);
-    for attempt in 1.. {
-        let error = match create_record(write, &path, payload.clone()).await {
-            Ok(()) => return Ok(confirm(write, record).await),
-            Err(error) => error,
-        };
-        let is_taken = matches!(
-            error,
-            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
-        );
-        let is_last = attempt >= RECORD_ATTEMPTS || is_refusal(&error);
-        // Whatever it says, the record may be there, by this attempt or the one before.
-        match write.log().record(record.version).await {
-            Ok(Some(found)) if found.write_id == record.write_id => return Ok(confirm(write, record).await),
-            Ok(Some(_)) => return Ok(Recorded::Taken),
-            Ok(None) if is_last && (write.disk.is_some() || is_refusal(&error)) => {
-                return Err(RecordError::Absent(write.failed(&path, error)));
-            }
-            // A damaged record is there, and not ours.
-            Err(error @ (OdpError::InvalidData { .. } | OdpError::Unsupported { .. })) if is_taken => {
-                return Err(RecordError::Absent(error));
-            }
-            Ok(None) | Err(_) if is_last => {
-                let reason = format!(
-                    "it is not known whether the rows are there; look before you write again: {error}"
-                );
-                return Err(RecordError::Unknown(write.failed(&path, reason)));
-            }
-            Ok(None) | Err(_) => {}
-        }
-        tokio::time::sleep(Duration::from_millis(RECORD_PAUSE << (2 * (attempt - 1).min(6)))).await;
-    }
-    Ok(Recorded::Taken)
-}
-
-/// Whether the store says that nothing was done.
-fn is_refusal(error: &object_store::Error) -> bool {
-    matches!(
-        error,
-        object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. }
-            | object_store::Error::NotSupported { .. }
-            | object_store::Error::NotImplemented { .. }
-            | object_store::Error::InvalidPath { .. }
-    )
-}
-
-async fn create_record(write: &Write, path: &Path, payload: PutPayload) -> object_store::Result<()> {
-    let store = write.target.store.as_ref();
-    let Some(disk) = write.disk.as_ref() else { return put_new(store, path, payload).await };
-    let staged = write.stage().join("record");
-    store.put(&staged, payload).await?;
-    let synced = staged.clone();
-    blocking(disk, move |disk| disk.sync_file(&synced))
-        .await
-        .map_err(|error| object_store::Error::Generic { store: "disk", source: error.into() })?;
-    // A second name for the same bytes: it is there whole, or not at all.
-    store.copy_if_not_exists(&staged, path).await
-}
-
-/// Forces the name of a record to the disk.
-async fn confirm(write: &Write, record: &Record) -> Recorded {
-    let log = log_directory(&write.directory);
-    let mut directories = vec![log.clone()];
-    if record.version == 0 {
-        directories.extend(log.parent());
-        directories.extend(write.made_directories());
-    }
-    match sync_directories(write, directories).await {
-        Ok(()) => Recorded::Durable,
-        Err(error) => Recorded::Unconfirmed(unconfirmed(write, error)),
-    }
-}
-
-/// Puts an object that is not there yet.
-async fn put_new(store: &dyn ObjectStore, path: &Path, payload: PutPayload) -> object_store::Result<()> {
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match store.put_opts(path, payload.clone(), options).await {
-        Ok(_) => Ok(()),
-        Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-            log::warn!(
-                "the object store of {path} cannot create an object only if it is not there: if two writers commit at the \
-                 same moment, the rows of one may be lost"
-            );
-            match store.head(path).await {
-                Ok(_) => {
-                    let path = path.to_string();
-                    Err(object_store::Error::AlreadyExists { path, source: "it is there".into() })
-                }
-                Err(object_store::Error::NotFound { .. }) => store.put(path, payload).await.map(drop),
-                Err(error) => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Ends an upload to the place where it is seen.
 async fn put_in_place(
     write: &Write,
@@ -901,31 +671,4 @@ async fn remove(write: &Write, paths: &[String]) {
             }
         })
         .await;
-}
-
-/// Writes the state, so that the next reader need not read all records; as far as it can.
-async fn checkpoint(write: &Write, state: &LogState) {
-    let store = write.target.store.as_ref();
-    let path = checkpoint_path(&write.directory, state.version);
-    let written = async {
-        let payload = PutPayload::from(state.encode()?);
-        let Some(disk) = write.disk.as_ref() else {
-            store.put(&path, payload).await?;
-            return Ok::<_, BoxError>(());
-        };
-        let staged = write.stage().join("checkpoint");
-        store.put(&staged, payload).await?;
-        let synced = staged.clone();
-        blocking(disk, move |disk| disk.sync_file(&synced)).await?;
-        store.rename(&staged, &path).await?;
-        Ok(())
-    };
-    if let Err(error) = written.await {
-        log::warn!("checkpoint {path} was not written: {error}");
-        return;
-    }
-    // The one before stays, for those who have just seen it.
-    if let Some(old) = state.version.checked_sub(2 * CHECKPOINT_INTERVAL).filter(|old| *old > 0) {
-        let _ = store.delete(&checkpoint_path(&write.directory, old)).await;
-    }
 }
