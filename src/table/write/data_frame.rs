@@ -23,7 +23,7 @@ pub trait WriteOdp {
     /// `location` has a file extension.
     ///
     /// Rows keep the order of the source, or of the DataFrame's sort, within each file and from file to file. They are
-    /// there all at once, or, after an error, not at all. See [`WriteOptions`].
+    /// there all at once, or, after an error, not at all, unless the error says that they are written. See [`WriteOptions`].
     ///
     /// # Errors
     /// [`OdpError::Exists`](crate::OdpError::Exists) for a directory that has rows already, unless a mode says what to
