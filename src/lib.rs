@@ -71,6 +71,7 @@
 //!
 //! Options, settings, rules and what is not supported yet: `README.md`.
 mod dataset;
+mod date_part;
 mod discover;
 mod error;
 mod filter;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
+use crate::date_part::DatePartRewrite;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
 use crate::scan::OrderedConcatRule;
@@ -56,6 +58,8 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     let is_analyzed = state.analyzer().rules.iter().any(|rule| rule.name() == SpatialJoinRule.name());
     if !is_analyzed {
         state.add_analyzer_rule(Arc::new(SpatialJoinRule));
+        // There is no asking which rewrites a session has: those that came with the rule.
+        state.register_function_rewrite(Arc::new(DatePartRewrite))?;
     }
     drop(state);
     for function in scalar_functions() {
