@@ -28,6 +28,9 @@ use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
 use crate::discover::{cached_footer, fetch_footer};
 use crate::error::OdpError;
 
+/// Bytes between two ranges of a local file that are read along rather than skipped.
+const LOCAL_GAP: u64 = 64 << 10;
+
 /// Makes readers that fail when their file is no longer the version that was planned.
 #[derive(Clone)]
 pub(crate) struct PinnedReaderFactory {
@@ -200,10 +203,14 @@ impl PinnedFile {
         let path = &self.object_meta.location;
         if self.is_local {
             // One open file serves all ranges; whether it was the right one shows after.
-            let read = self.store.get_ranges(path, ranges).await;
+            let (merged, places) = merge_neighbours(ranges);
+            let read = self.store.get_ranges(path, &merged).await;
             let now = self.store.head(path).await.map_err(|error| self.failed(error))?;
             self.check(&now)?;
-            return read.map_err(|error| self.failed(error));
+            let read = read.map_err(|error| self.failed(error))?;
+            // Fewer bytes than there were: the file has shrunk.
+            let cut: Option<Vec<Bytes>> = places.iter().map(|place| place.cut_from(&read)).collect();
+            return cut.ok_or_else(|| OdpError::Changed { path: path.to_string() });
         }
         coalesce_ranges(ranges, |range| self.read_pinned(range), OBJECT_STORE_COALESCE_DEFAULT).await
     }
@@ -242,5 +249,74 @@ impl PinnedFile {
             }
             error => OdpError::Storage { location: path, source: Box::new(error) },
         }
+    }
+}
+
+/// Where a range lies in the merged ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    merged: usize,
+    range: Range<usize>,
+}
+
+impl Place {
+    fn cut_from(&self, read: &[Bytes]) -> Option<Bytes> {
+        let bytes = read.get(self.merged)?;
+        (self.range.end <= bytes.len()).then(|| bytes.slice(self.range.clone()))
+    }
+}
+
+/// `ranges` with neighbours merged into one, and where each of them then lies. One large buffer goes back to the system
+/// when it is done with; many small ones stay with the allocator, some for each thread that ever read.
+fn merge_neighbours(ranges: &[Range<u64>]) -> (Vec<Range<u64>>, Vec<Place>) {
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    let mut places = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if (last.start..=last.end.saturating_add(LOCAL_GAP)).contains(&range.start) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => merged.push(range.clone()),
+        }
+        let start = merged.last().map_or(0, |last| range.start.saturating_sub(last.start));
+        let end = start.saturating_add(range.end.saturating_sub(range.start));
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        places.push(Place { merged: merged.len().saturating_sub(1), range: at(start)..at(end) });
+    }
+    (merged, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_read_as_one_and_cut_apart_again() {
+        const GAP: u64 = LOCAL_GAP;
+        let file: Vec<u8> = (0..4 * GAP).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let of = |range: &Range<u64>| &file[range.start as usize..range.end as usize];
+        for (ranges, merged) in [
+            (vec![], vec![]),
+            (vec![5..9, 9..12, 20..30], vec![5..30]),
+            (vec![5..9, 9 + GAP..12 + GAP], vec![5..12 + GAP]),
+            (vec![5..9, 10 + GAP..12 + GAP], vec![5..9, 10 + GAP..12 + GAP]),
+            // Out of order, one within another, twice the same, an empty one.
+            (vec![5 + GAP..9 + GAP, 3..4, 3..4], vec![5 + GAP..9 + GAP, 3..4]),
+            (vec![3..40, 5..9, 7..7, 38..50], vec![3..50]),
+        ] {
+            let (found, places) = merge_neighbours(&ranges);
+            assert_eq!(found, merged, "{ranges:?}");
+            let read: Vec<Bytes> = found.iter().map(|range| Bytes::copy_from_slice(of(range))).collect();
+            let cut: Vec<Bytes> = places.iter().map(|place| place.cut_from(&read).unwrap()).collect();
+            assert_eq!(cut, ranges.iter().map(of).collect::<Vec<_>>(), "{ranges:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_was_cut_short_is_not_given() {
+        let (_, places) = merge_neighbours(&[0..4, 4..8]);
+        let read = [Bytes::from_static(b"0123456")];
+        assert_eq!(places[0].cut_from(&read).unwrap(), &b"0123"[..]);
+        assert_eq!(places[1].cut_from(&read), None);
     }
 }

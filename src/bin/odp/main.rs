@@ -24,8 +24,10 @@ use crate::args::{Args, Input, Meaning};
 use crate::script::OnError;
 use crate::session::Shell;
 
+// Decoding and writing pass large buffers from thread to thread: this allocator takes them back at once.
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     env_logger::init();
