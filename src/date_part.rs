@@ -262,7 +262,8 @@ mod tests {
 
     #[test]
     fn the_loop_by_days_answers_for_what_it_is_for() {
-        let times = cast(&Int64Array::from(vec![Some(0), None]), &DataType::Timestamp(TimeUnit::Second, None));
+        let times =
+            cast(&Int64Array::from(vec![Some(0), None]), &DataType::Timestamp(TimeUnit::Second, None));
         let times = times.unwrap();
         for name in ["year", "quarter", "MONTH", "day", "doy", "dow"] {
             assert!(Part::named(name).unwrap().of(&times).is_some(), "{name}");
