@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate, and the modules it may import besides itself.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("options", &["error"]),
+    ("date_part", &[]),
     ("geo", &["error", "options"]),
     ("dataset", &["error", "options", "geo"]),
     ("filter", &["error", "options", "geo", "dataset"]),
@@ -16,7 +17,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("scan", &["error", "options", "geo", "dataset", "discover"]),
     ("sink", &["error", "options", "geo", "dataset", "discover"]),
     ("table", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink"]),
-    ("register", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink", "table"]),
+    (
+        "register",
+        &["error", "options", "date_part", "geo", "dataset", "filter", "discover", "scan", "sink", "table"],
+    ),
 ];
 
 /// Crates that come through `datafusion::`, so that there is one version of each. `parquet` is not among them:

@@ -31,6 +31,12 @@ use crate::error::OdpError;
 /// Bytes between two ranges of a local file that are read along rather than skipped.
 const LOCAL_GAP: u64 = 64 << 10;
 
+/// Row groups of which less is asked at a time are small: requests for them cost more than their bytes.
+const SMALL: u64 = 64 << 10;
+
+/// Bytes of a run of small row groups that are read at a time.
+const AHEAD: u64 = 1 << 20;
+
 /// Makes readers that fail when their file is no longer the version that was planned.
 #[derive(Clone)]
 pub(crate) struct PinnedReaderFactory {
@@ -76,6 +82,8 @@ impl PinnedReaderFactory {
             cache: Arc::clone(&self.cache),
             page_index: self.page_index,
             planned: file.extension::<BatchRun>().map(|run| (Arc::clone(&self.snapshot), run.0.start)),
+            run_end: file.range.as_ref().and_then(|range| u64::try_from(range.end).ok()),
+            ahead: None,
             footer_lock: self.footer_lock(&file.object_meta.location),
         }
     }
@@ -112,6 +120,10 @@ pub(super) struct PinnedReader {
     page_index: PageIndexPolicy,
     /// A batch of the file, in its snapshot.
     planned: Option<(Arc<DatasetSnapshot>, usize)>,
+    /// Where the batches that are to be read end in the file.
+    run_end: Option<u64>,
+    /// What was read of small row groups at a time, from its first byte in the file on.
+    ahead: Option<(u64, Bytes)>,
     footer_lock: Arc<AsyncMutex<()>>,
     metrics: ParquetFileMetrics,
 }
@@ -128,7 +140,7 @@ impl AsyncFileReader for PinnedReader {
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
         let total: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         self.metrics.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
-        async move { self.file.read(&ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
+        async move { self.read(&ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -149,6 +161,40 @@ impl AsyncFileReader for PinnedReader {
 }
 
 impl PinnedReader {
+    async fn read(&mut self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
+        if let Some(read) = self.cut_from_ahead(ranges) {
+            return Ok(read);
+        }
+        if let Some(ahead) = self.worth_reading_ahead(ranges) {
+            // Whatever is wrong with more bytes than were asked for must not show.
+            if let Ok([bytes]) = self.file.read(std::slice::from_ref(&ahead)).await.as_deref() {
+                self.ahead = Some((ahead.start, bytes.clone()));
+                if let Some(read) = self.cut_from_ahead(ranges) {
+                    return Ok(read);
+                }
+            }
+        }
+        self.file.read(ranges).await
+    }
+
+    fn cut_from_ahead(&self, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
+        let (start, bytes) = self.ahead.as_ref()?;
+        let cut = |range: &Range<u64>| {
+            let at = |offset: u64| usize::try_from(offset.checked_sub(*start)?).ok();
+            let within = at(range.start)?..at(range.end)?;
+            (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
+        };
+        ranges.iter().map(cut).collect()
+    }
+
+    /// What to read in the place of `ranges`, which lie in a small row group that others follow.
+    fn worth_reading_ahead(&self, ranges: &[Range<u64>]) -> Option<Range<u64>> {
+        let start = ranges.iter().map(|range| range.start).min()?;
+        let end = ranges.iter().map(|range| range.end).max()?;
+        let ahead = self.run_end?.min(start.saturating_add(AHEAD));
+        (start < end && end - start <= SMALL && end < ahead).then_some(start..ahead)
+    }
+
     /// Whether the file has the row groups that were planned. It is the planned version; but what is known of it may
     /// come from a file beside it that is wrong.
     fn check_row_groups(&self, footer: &ParquetMetaData) -> std::result::Result<(), OdpError> {
