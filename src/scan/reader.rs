@@ -335,6 +335,7 @@ fn merge_neighbours(ranges: &[Range<u64>]) -> (Vec<Range<u64>>, Vec<Place>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::object_store::memory::InMemory;
 
     #[test]
     fn neighbours_are_read_as_one_and_cut_apart_again() {
@@ -366,5 +367,63 @@ mod tests {
         let read = [Bytes::from_static(b"0123456")];
         assert_eq!(places[0].cut_from(&read).unwrap(), &b"0123"[..]);
         assert_eq!(places[1].cut_from(&read), None);
+    }
+
+    /// A reader of 4,000,000 bytes, of which a run of batches ends at `run_end`.
+    async fn reader(run_end: u64) -> (PinnedReader, Vec<u8>) {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("data.parquet");
+        let bytes: Vec<u8> = (0..4_000_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        store.put(&path, bytes.clone().into()).await.unwrap();
+        let object_meta = store.head(&path).await.unwrap();
+        let metrics = ParquetFileMetrics::new(0, "data.parquet", &ExecutionPlanMetricsSet::new());
+        let runtime = datafusion::execution::runtime_env::RuntimeEnv::default();
+        let reader = PinnedReader {
+            file: PinnedFile { store, object_meta, is_local: false },
+            cache: runtime.cache_manager.get_file_metadata_cache(),
+            page_index: PageIndexPolicy::Skip,
+            planned: None,
+            run_end: Some(run_end),
+            ahead: None,
+            footer_lock: Arc::default(),
+            metrics,
+        };
+        (reader, bytes)
+    }
+
+    #[tokio::test]
+    async fn small_row_groups_that_follow_each_other_are_read_at_once() {
+        let (mut reader, bytes) = reader(500_000).await;
+        let mut requests = vec![];
+        for row_group in 0..12_u64 {
+            let start = 1_000 + 40_000 * row_group;
+            let ranges = vec![start..start + 3_000, start + 20_000..start + 28_000];
+            let read = reader.get_byte_ranges(ranges.clone()).await.unwrap();
+            for (range, read) in ranges.iter().zip(read) {
+                let (from, to) = (usize::try_from(range.start).unwrap(), usize::try_from(range.end).unwrap());
+                assert_eq!(read, bytes[from..to]);
+            }
+            let (start, ahead) = reader.ahead.as_ref().unwrap();
+            requests.push((*start, ahead.len()));
+        }
+        requests.dedup();
+        assert_eq!(requests, [(1_000, 499_000)], "one request, that ends where the run does");
+    }
+
+    #[tokio::test]
+    async fn large_row_groups_and_the_last_of_a_run_are_read_as_asked() {
+        let (mut reader, _) = reader(500_000).await;
+        for (from, to) in [(300_000, 400_000), (490_000, 500_000), (500_000, 510_000)] {
+            let read = reader.get_byte_ranges(vec![from..from + 10, to - 10..to]).await.unwrap();
+            assert!(read.iter().all(|read| !read.is_empty()));
+            assert!(reader.ahead.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_said_to_end_beyond_the_file_is_read_as_asked() {
+        let (mut reader, bytes) = reader(u64::MAX).await;
+        let read = reader.get_bytes(3_990_000..3_990_010).await.unwrap();
+        assert_eq!(read, bytes[3_990_000..3_990_010]);
     }
 }
