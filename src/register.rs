@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -58,7 +59,9 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     let is_analyzed = state.analyzer().rules.iter().any(|rule| rule.name() == SpatialJoinRule.name());
     if !is_analyzed {
         state.add_analyzer_rule(Arc::new(SpatialJoinRule));
-        // There is no asking which rewrites a session has: those that came with the rule.
+    }
+    let rewrites = state.analyzer().function_rewrites();
+    if !rewrites.iter().any(|rewrite| rewrite.name() == DatePartRewrite.name()) {
         state.register_function_rewrite(Arc::new(DatePartRewrite))?;
     }
     drop(state);
@@ -74,4 +77,19 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     ctx.register_udtf("odp_clean", Arc::new(CleanFunction));
     ctx.register_udtf("odp_write_report", Arc::new(WriteReportFunction));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registering_twice_rewrites_once() {
+        let ctx = SessionContext::new();
+        register(&ctx).unwrap();
+        register(&ctx).unwrap();
+        let state = ctx.state();
+        let rewrites = state.analyzer().function_rewrites();
+        assert_eq!(rewrites.iter().filter(|r| r.name() == DatePartRewrite.name()).count(), 1);
+    }
 }
