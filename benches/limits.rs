@@ -15,7 +15,7 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result: see `README.md` beside this file.
+//! Result: none on record yet.
 
 use std::error::Error;
 use std::f64::consts::TAU;

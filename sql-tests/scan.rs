@@ -190,6 +190,7 @@ async fn filters_prune_batches_pages_and_rows() -> Result<()> {
     assert_eq!(metric(&plan, "rows_pruned_planning"), 800);
     assert_eq!(metric(&plan, "batches_opened"), 1);
     assert_eq!(metric(&plan, "pushdown_rows_matched"), 15);
+    assert_eq!(metric(&plan, "bytes_read_ahead"), 0, "there is no next batch");
     let read = metric(&plan, "bytes_scanned");
     let pageless = session(2, &[("datafusion.execution.parquet.enable_page_index", "false")])?;
     pageless.register_table("t", Arc::new(OdpTableProvider::open(&pageless, text(dir.path())?).await?))?;
@@ -256,6 +257,29 @@ async fn overlapping_batches_are_merged_not_concatenated() -> Result<()> {
     let (rows, plan) = run(&ctx, "SELECT id FROM t ORDER BY id").await?;
     assert!(shown(&plan).contains("SortPreservingMergeExec"), "{}", shown(&plan));
     assert!(ids(&rows).is_sorted() && ids(&rows).len() == 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn runs_of_small_batches_are_read_ahead_and_answer_as_one_batch_does() -> Result<()> {
+    let (small, large) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    write(&small.path().join("a.parquet"), &observations(0, 20_000, 7)?, 100)?;
+    write(&large.path().join("a.parquet"), &observations(0, 20_000, 7)?, 20_000)?;
+    for query in [
+        "SELECT station, count(*), sum(depth) FROM t GROUP BY station ORDER BY station",
+        "SELECT id, station FROM t WHERE depth > 20 AND id % 7 = 3 ORDER BY id",
+        "SELECT id FROM t WHERE id >= 12345 ORDER BY id LIMIT 5",
+    ] {
+        let mut answers = vec![];
+        for (dir, is_ahead) in [(&small, true), (&large, false)] {
+            let ctx = session(2, &[])?;
+            ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+            let (rows, plan) = run(&ctx, query).await?;
+            assert_eq!(metric(&plan, "bytes_read_ahead") > 0, is_ahead, "{query}: {}", shown(&plan));
+            answers.push(concat_batches(&plan.schema(), &rows)?);
+        }
+        assert_eq!(answers[0], answers[1], "{query}");
+    }
     Ok(())
 }
 

@@ -305,4 +305,19 @@ mod tests {
             assert_eq!(ours, theirs);
         }
     }
+
+    #[tokio::test]
+    async fn a_year_still_becomes_a_range_of_times() {
+        let mut ctx = SessionContext::new();
+        ctx.register_function_rewrite(Arc::new(DatePartRewrite)).unwrap();
+        let query = "SELECT * FROM v WHERE extract(year FROM t) = 2024";
+        let create =
+            "CREATE TABLE t AS VALUES (TIMESTAMP '2024-02-29 10:00:00'), (TIMESTAMP '2025-01-01 00:00:00')";
+        ctx.sql(create).await.unwrap().collect().await.unwrap();
+        ctx.sql("CREATE VIEW v AS SELECT column1 AS t FROM t").await.unwrap().collect().await.unwrap();
+        let plan = ctx.sql(query).await.unwrap().into_optimized_plan().unwrap();
+        assert!(!plan.to_string().contains("date_part"), "{plan}");
+        let rows = ctx.sql(query).await.unwrap().count().await.unwrap();
+        assert_eq!(rows, 1);
+    }
 }

@@ -65,6 +65,8 @@ pub(crate) struct ScanMetrics {
     pub(crate) peak_open: Gauge,
     /// Times the gate raised its limit because no holder moved.
     pub(crate) gate_lends: Count,
+    /// Bytes of runs of small batches that were read ahead, asked for or not.
+    pub(crate) bytes_ahead: Count,
 }
 
 impl ScanMetrics {
@@ -88,6 +90,7 @@ impl ScanMetrics {
             batches_opened: counter("batches_opened"),
             peak_open: MetricBuilder::new(metrics).global_gauge("peak_open_batches"),
             gate_lends: counter("gate_lends"),
+            bytes_ahead: counter("bytes_read_ahead"),
         }
     }
 }

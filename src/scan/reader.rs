@@ -14,7 +14,7 @@ use datafusion::object_store::{
     self, GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt,
     coalesce_ranges,
 };
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -28,13 +28,10 @@ use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
 use crate::discover::{cached_footer, fetch_footer};
 use crate::error::OdpError;
 
-/// Bytes between two ranges of a local file that are read along rather than skipped.
-const LOCAL_GAP: u64 = 64 << 10;
-
-/// Row groups of which less is asked at a time are small: requests for them cost more than their bytes.
+/// Batches of fewer bytes are small: a request for some of their columns costs more than all their bytes.
 const SMALL: u64 = 64 << 10;
 
-/// Bytes of a run of small row groups that are read at a time.
+/// Bytes of a run of small batches that are read at a time.
 const AHEAD: u64 = 1 << 20;
 
 /// Makes readers that fail when their file is no longer the version that was planned.
@@ -50,6 +47,8 @@ pub(crate) struct PinnedReaderFactory {
     snapshot: Arc<DatasetSnapshot>,
     /// One reader of a file's footer at a time: the others find it in the cache.
     footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
+    /// Bytes of small batches that were read ahead.
+    bytes_ahead: Count,
 }
 
 impl PinnedReaderFactory {
@@ -61,13 +60,19 @@ impl PinnedReaderFactory {
         snapshot: Arc<DatasetSnapshot>,
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
-        Self { store, cache, is_local, page_index, snapshot, footers: Arc::default() }
+        let (footers, bytes_ahead) = Default::default();
+        Self { store, cache, is_local, page_index, snapshot, footers, bytes_ahead }
     }
 
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
     /// DataFusion's opener reads a file's whole page index again for each partition.
     pub(crate) fn with_page_index(self) -> Self {
         Self { page_index: PageIndexPolicy::Optional, ..self }
+    }
+
+    /// Readers that count what they read ahead.
+    pub(super) fn counting(self, bytes_ahead: Count) -> Self {
+        Self { bytes_ahead, ..self }
     }
 
     /// A reader of one file, that counts into `metrics`.
@@ -82,8 +87,9 @@ impl PinnedReaderFactory {
             cache: Arc::clone(&self.cache),
             page_index: self.page_index,
             planned: file.extension::<BatchRun>().map(|run| (Arc::clone(&self.snapshot), run.0.start)),
-            run_end: file.range.as_ref().and_then(|range| u64::try_from(range.end).ok()),
+            small_until: end_of_small_run(file),
             ahead: None,
+            bytes_ahead: self.bytes_ahead.clone(),
             footer_lock: self.footer_lock(&file.object_meta.location),
         }
     }
@@ -114,16 +120,25 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
     }
 }
 
+/// Where the run of batches that `file` stands for ends; `None` unless they are several, and small.
+fn end_of_small_run(file: &PartitionedFile) -> Option<u64> {
+    let batches = u64::try_from(file.extension::<BatchRun>()?.0.len()).ok()?;
+    let range = file.range.as_ref()?;
+    let (start, end) = (u64::try_from(range.start).ok()?, u64::try_from(range.end).ok()?);
+    (batches > 1 && end.saturating_sub(start) <= SMALL.saturating_mul(batches)).then_some(end)
+}
+
 pub(super) struct PinnedReader {
     file: PinnedFile,
     cache: Arc<FileMetadataCache>,
     page_index: PageIndexPolicy,
     /// A batch of the file, in its snapshot.
     planned: Option<(Arc<DatasetSnapshot>, usize)>,
-    /// Where the batches that are to be read end in the file.
-    run_end: Option<u64>,
-    /// What was read of small row groups at a time, from its first byte in the file on.
+    /// Where the batches that are to be read end in the file, if they are small.
+    small_until: Option<u64>,
+    /// What was read of small batches at a time, from its first byte in the file on.
     ahead: Option<(u64, Bytes)>,
+    bytes_ahead: Count,
     footer_lock: Arc<AsyncMutex<()>>,
     metrics: ParquetFileMetrics,
 }
@@ -168,6 +183,7 @@ impl PinnedReader {
         if let Some(ahead) = self.worth_reading_ahead(ranges) {
             // Whatever is wrong with more bytes than were asked for must not show.
             if let Ok([bytes]) = self.file.read(std::slice::from_ref(&ahead)).await.as_deref() {
+                self.bytes_ahead.add(bytes.len());
                 self.ahead = Some((ahead.start, bytes.clone()));
                 if let Some(read) = self.cut_from_ahead(ranges) {
                     return Ok(read);
@@ -187,12 +203,12 @@ impl PinnedReader {
         ranges.iter().map(cut).collect()
     }
 
-    /// What to read in the place of `ranges`, which lie in a small row group that others follow.
+    /// What to read in the place of `ranges`, if they lie in a small batch that others follow.
     fn worth_reading_ahead(&self, ranges: &[Range<u64>]) -> Option<Range<u64>> {
         let start = ranges.iter().map(|range| range.start).min()?;
         let end = ranges.iter().map(|range| range.end).max()?;
-        let ahead = self.run_end?.min(start.saturating_add(AHEAD));
-        (start < end && end - start <= SMALL && end < ahead).then_some(start..ahead)
+        let ahead = self.small_until?.min(start.saturating_add(AHEAD));
+        (start < end && end < ahead).then_some(start..ahead)
     }
 
     /// Whether the file has the row groups that were planned. It is the planned version; but what is known of it may
@@ -212,7 +228,7 @@ impl PinnedReader {
                 location: self.file.object_meta.location.to_string(),
                 source:
                     "its row groups are not those that the snapshot or _metadata file of the dataset says: \
-                         write that file anew, or set the table's option metadata_files to false"
+                         write that file anew, or set the table's option metadata_files to none"
                         .into(),
             }),
         }
@@ -249,14 +265,10 @@ impl PinnedFile {
         let path = &self.object_meta.location;
         if self.is_local {
             // One open file serves all ranges; whether it was the right one shows after.
-            let (merged, places) = merge_neighbours(ranges);
-            let read = self.store.get_ranges(path, &merged).await;
+            let read = self.store.get_ranges(path, ranges).await;
             let now = self.store.head(path).await.map_err(|error| self.failed(error))?;
             self.check(&now)?;
-            let read = read.map_err(|error| self.failed(error))?;
-            // Fewer bytes than there were: the file has shrunk.
-            let cut: Option<Vec<Bytes>> = places.iter().map(|place| place.cut_from(&read)).collect();
-            return cut.ok_or_else(|| OdpError::Changed { path: path.to_string() });
+            return read.map_err(|error| self.failed(error));
         }
         coalesce_ranges(ranges, |range| self.read_pinned(range), OBJECT_STORE_COALESCE_DEFAULT).await
     }
@@ -298,79 +310,13 @@ impl PinnedFile {
     }
 }
 
-/// Where a range lies in the merged ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    merged: usize,
-    range: Range<usize>,
-}
-
-impl Place {
-    fn cut_from(&self, read: &[Bytes]) -> Option<Bytes> {
-        let bytes = read.get(self.merged)?;
-        (self.range.end <= bytes.len()).then(|| bytes.slice(self.range.clone()))
-    }
-}
-
-/// `ranges` with neighbours merged into one, and where each of them then lies. One large buffer goes back to the system
-/// when it is done with; many small ones stay with the allocator, some for each thread that ever read.
-fn merge_neighbours(ranges: &[Range<u64>]) -> (Vec<Range<u64>>, Vec<Place>) {
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    let mut places = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if (last.start..=last.end.saturating_add(LOCAL_GAP)).contains(&range.start) => {
-                last.end = last.end.max(range.end);
-            }
-            _ => merged.push(range.clone()),
-        }
-        let start = merged.last().map_or(0, |last| range.start.saturating_sub(last.start));
-        let end = start.saturating_add(range.end.saturating_sub(range.start));
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        places.push(Place { merged: merged.len().saturating_sub(1), range: at(start)..at(end) });
-    }
-    (merged, places)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use datafusion::object_store::memory::InMemory;
 
-    #[test]
-    fn neighbours_are_read_as_one_and_cut_apart_again() {
-        const GAP: u64 = LOCAL_GAP;
-        let file: Vec<u8> = (0..4 * GAP).map(|at| u8::try_from(at % 251).unwrap()).collect();
-        let of = |range: &Range<u64>| {
-            &file[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()]
-        };
-        for (ranges, merged) in [
-            (vec![], 0),
-            (vec![5..9, 9..12, 20..30], 1),
-            (vec![5..9, 9 + GAP..12 + GAP], 1),
-            (vec![5..9, 10 + GAP..12 + GAP], 2),
-            // Out of order, one within another, twice the same, an empty one.
-            (vec![5 + GAP..9 + GAP, 3..4, 3..4], 2),
-            (vec![3..40, 5..9, 7..7, 38..50], 1),
-        ] {
-            let (found, places) = merge_neighbours(&ranges);
-            assert_eq!(found.len(), merged, "{ranges:?}");
-            let read: Vec<Bytes> = found.iter().map(|range| Bytes::copy_from_slice(of(range))).collect();
-            let cut: Vec<Bytes> = places.iter().map(|place| place.cut_from(&read).unwrap()).collect();
-            assert_eq!(cut, ranges.iter().map(of).collect::<Vec<_>>(), "{ranges:?}");
-        }
-    }
-
-    #[test]
-    fn a_range_that_was_cut_short_is_not_given() {
-        let (_, places) = merge_neighbours(&[0..4, 4..8]);
-        let read = [Bytes::from_static(b"0123456")];
-        assert_eq!(places[0].cut_from(&read).unwrap(), &b"0123"[..]);
-        assert_eq!(places[1].cut_from(&read), None);
-    }
-
-    /// A reader of 4,000,000 bytes, of which a run of batches ends at `run_end`.
-    async fn reader(run_end: u64) -> (PinnedReader, Vec<u8>) {
+    /// A reader of 4,000,000 bytes, of which a run of small batches ends at `small_until`.
+    async fn reader(small_until: Option<u64>) -> (PinnedReader, Vec<u8>) {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("data.parquet");
         let bytes: Vec<u8> = (0..4_000_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -383,8 +329,9 @@ mod tests {
             cache: runtime.cache_manager.get_file_metadata_cache(),
             page_index: PageIndexPolicy::Skip,
             planned: None,
-            run_end: Some(run_end),
+            small_until,
             ahead: None,
+            bytes_ahead: Count::new(),
             footer_lock: Arc::default(),
             metrics,
         };
@@ -392,8 +339,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_row_groups_that_follow_each_other_are_read_at_once() {
-        let (mut reader, bytes) = reader(500_000).await;
+    async fn small_batches_that_follow_each_other_are_read_at_once() {
+        let (mut reader, bytes) = reader(Some(500_000)).await;
         let mut requests = vec![];
         for row_group in 0..12_u64 {
             let start = 1_000 + 40_000 * row_group;
@@ -411,18 +358,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_row_groups_and_the_last_of_a_run_are_read_as_asked() {
-        let (mut reader, _) = reader(500_000).await;
-        for (from, to) in [(300_000, 400_000), (490_000, 500_000), (500_000, 510_000)] {
-            let read = reader.get_byte_ranges(vec![from..from + 10, to - 10..to]).await.unwrap();
-            assert!(read.iter().all(|read| !read.is_empty()));
-            assert!(reader.ahead.is_none());
+    async fn large_batches_and_the_last_of_a_run_are_read_as_asked() {
+        for (small_until, from) in [(None, 0), (Some(500_000), 490_000), (Some(500_000), 500_000)] {
+            let (mut reader, bytes) = reader(small_until).await;
+            let read = reader.get_bytes(from..from + 10_000).await.unwrap();
+            let at = usize::try_from(from).unwrap();
+            assert_eq!(read, bytes[at..at + 10_000]);
+            assert!(reader.ahead.is_none() && reader.bytes_ahead.value() == 0);
         }
     }
 
     #[tokio::test]
     async fn a_run_that_is_said_to_end_beyond_the_file_is_read_as_asked() {
-        let (mut reader, bytes) = reader(u64::MAX).await;
+        let (mut reader, bytes) = reader(Some(u64::MAX)).await;
         let read = reader.get_bytes(3_990_000..3_990_010).await.unwrap();
         assert_eq!(read, bytes[3_990_000..3_990_010]);
     }

@@ -269,7 +269,7 @@ impl FileSource for OdpSource {
                 .with_preserve_order(true)
                 .with_expr_adapter(base_config.expr_adapter_factory.clone())
                 .build();
-        let readers = self.readers();
+        let readers = self.readers().counting(ranked.metrics.bytes_ahead.clone());
         let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, partition);
         let inner =
             Arc::from(self.with_readers(readers).create_morselizer(object_store, &config, partition)?);

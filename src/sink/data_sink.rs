@@ -86,7 +86,7 @@ impl OdpSink {
         let request = &self.request;
         let partitioner = match request.partition_by.as_slice() {
             [] => None,
-            columns => Some(Partitioner::try_new(&self.schema, columns, false)?),
+            columns => Some(Partitioner::try_new(&self.schema, columns)?),
         };
         let partition_columns = partitioner.as_ref().map(Partitioner::partition_columns).unwrap_or_default();
         let row_schema = partitioner.as_ref().map_or(&self.schema, Partitioner::file_schema);

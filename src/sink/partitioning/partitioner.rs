@@ -57,15 +57,12 @@ pub(crate) struct ArrangedRows {
 impl Partitioner {
     /// A partitioner by `columns`, which are names in `schema`.
     ///
-    /// Files have the other columns, or all of them if `keep_columns`.
+    /// Files have the other columns.
+    ///
     /// # Errors
     /// [`OdpError::InvalidOption`] for names that are not known or occur twice, and if files would have no column;
     /// [`OdpError::Unsupported`] for types that have no text, and names that cannot name a directory.
-    pub(crate) fn try_new(
-        schema: &SchemaRef,
-        columns: &[String],
-        keep_columns: bool,
-    ) -> Result<Self, OdpError> {
+    pub(crate) fn try_new(schema: &SchemaRef, columns: &[String]) -> Result<Self, OdpError> {
         let invalid = |value: &str, expected: String| OdpError::InvalidOption {
             key: "partitioned by".into(),
             value: value.into(),
@@ -95,7 +92,7 @@ impl Partitioner {
             types.push(value_type(data_type).clone());
         }
         let file_columns: Vec<_> =
-            (0..schema.fields().len()).filter(|index| keep_columns || !key_columns.contains(index)).collect();
+            (0..schema.fields().len()).filter(|index| !key_columns.contains(index)).collect();
         if file_columns.is_empty() {
             return Err(invalid(
                 &columns.join(", "),
@@ -329,7 +326,7 @@ mod tests {
 
     fn by(columns: &[&str], schema: &SchemaRef) -> Result<Partitioner, OdpError> {
         let columns: Vec<_> = columns.iter().map(|name| (*name).to_owned()).collect();
-        Partitioner::try_new(schema, &columns, false)
+        Partitioner::try_new(schema, &columns)
     }
 
     fn rows_of(batch: &RecordBatch) -> Vec<i64> {
@@ -368,15 +365,6 @@ mod tests {
         for split in [partitioner.split(&batch).unwrap(), partitioner.split(&batch.slice(1, 2)).unwrap()] {
             assert!(split.iter().all(|(_, part)| address(part) == address(&rows)));
         }
-    }
-
-    #[test]
-    fn columns_are_kept_on_request() {
-        let batch = batch(&[Some(1), Some(2), Some(1)], &["a"; 3]);
-        let mut partitioner = Partitioner::try_new(&batch.schema(), &["year".to_owned()], true).unwrap();
-        assert_eq!(*partitioner.file_schema(), batch.schema());
-        let split = partitioner.split(&batch).unwrap();
-        assert_eq!(split[0].1.column(0).as_primitive::<Int32Type>().values(), &[1, 1]);
     }
 
     #[test]
@@ -458,7 +446,6 @@ mod tests {
         }
         let only = Arc::new(schema.project(&[1]).unwrap());
         assert!(by(&["a"], &only).unwrap_err().to_string().contains("for the files"));
-        assert!(Partitioner::try_new(&only, &["a".to_owned()], true).is_ok());
     }
 
     #[test]
