@@ -284,6 +284,68 @@ async fn runs_of_small_batches_are_read_ahead_and_answer_as_one_batch_does() -> 
 }
 
 #[tokio::test]
+async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_not() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;
+    let (decoded, retried) = ("rows_filtered_decoded", "filter_retries");
+    let answer = async |sql: &str, pushdown: &str, pruning: &str| -> Result<_> {
+        let settings =
+            [("odp.max_partitions", "1"), ("odp.pushdown_filters", pushdown), ("odp.pruning", pruning)];
+        let ctx = session(1, &settings)?;
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+        let (rows, plan) = run(&ctx, sql).await?;
+        Ok((ids(&rows), plan))
+    };
+    let on_and_off = async |sql: &str| -> Result<_> {
+        let (rows, plan) = answer(sql, "true", "true").await?;
+        let (above, plan_above) = answer(sql, "false", "true").await?;
+        assert!(rows == above && rows == answer(sql, "true", "false").await?.0, "{sql}");
+        assert_eq!(metric(&plan_above, decoded), 0, "{sql}");
+        Ok((rows, plan))
+    };
+
+    // A tenth of the rows, everywhere: all but the first part, the rows in the order of the file.
+    let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 AND depth > -1000").await?;
+    assert!(rows.iter().copied().eq((0..40_000).map(|i| 10 * i + 3)));
+    assert_eq!(metric(&plan, decoded), 320_000, "{}", shown(&plan));
+    assert_eq!(metric(&plan, "batches_filtered_decoded"), 16);
+    assert_eq!(metric(&plan, retried), 0);
+    assert!(shown(&plan).contains("predicate=") && !shown(&plan).contains("FilterExec"), "{}", shown(&plan));
+
+    // Columns that only the filter reads are not given, and one that is given twice is.
+    let (rows, _) =
+        on_and_off("SELECT id, time, time AS again FROM t WHERE id % 10 = 3 AND depth > 5").await?;
+    assert!(!rows.is_empty() && rows.len() < 40_000);
+
+    // No row, or few: the decoder skips their pages.
+    for sql in [
+        "SELECT id, station FROM t WHERE depth > 1e9 OR id < 0",
+        "SELECT id, time FROM t WHERE id % 50000 = 7",
+    ] {
+        let (_, plan) = on_and_off(sql).await?;
+        assert_eq!(metric(&plan, decoded), 0, "{sql}: {}", shown(&plan));
+    }
+
+    // A third of the rows, all together in each row group: tried once.
+    let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 60000 < 20000").await?;
+    assert_eq!(rows.len(), 140_000);
+    assert_eq!(metric(&plan, decoded), 140_000, "{}", shown(&plan));
+
+    // Rows that the decoder's filter never sees do not fail the query (above the scan they do): it reads them again,
+    // and loses none.
+    let sql = "SELECT id, station FROM t WHERE id % 10 < 9 AND 100 / (id - 123459) < 1000";
+    let (rows, plan) = answer(sql, "true", "true").await?;
+    assert!(rows.iter().copied().eq((0..400_000).filter(|id| id % 10 < 9)), "{} rows", rows.len());
+    assert_eq!(metric(&plan, retried), 1, "{}", shown(&plan));
+
+    // A limit counts rows that match.
+    let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 LIMIT 30000").await?;
+    assert!(rows.iter().copied().eq((0..30_000).map(|i| 10 * i + 3)));
+    assert_eq!(metric(&plan, decoded), 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let ctx =

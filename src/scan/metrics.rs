@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
 
+use super::placed_run::PlacementMetrics;
 use super::spatial::{Action, Interval};
 
 /// Batches skipped at planning, by reason.
@@ -67,6 +68,7 @@ pub(crate) struct ScanMetrics {
     pub(crate) gate_lends: Count,
     /// Bytes of runs of small batches that were read ahead, asked for or not.
     pub(crate) bytes_ahead: Count,
+    pub(super) placement: PlacementMetrics,
 }
 
 impl ScanMetrics {
@@ -91,6 +93,11 @@ impl ScanMetrics {
             peak_open: MetricBuilder::new(metrics).global_gauge("peak_open_batches"),
             gate_lends: counter("gate_lends"),
             bytes_ahead: counter("bytes_read_ahead"),
+            placement: PlacementMetrics {
+                batches: counter("batches_filtered_decoded"),
+                rows: counter("rows_filtered_decoded"),
+                retries: counter("filter_retries"),
+            },
         }
     }
 }

@@ -2,12 +2,14 @@
 
 mod admission;
 mod certainty;
+mod filter_placement;
 mod metrics;
 mod morsels;
 mod nan_safety;
 mod ordered_concat;
 mod ordered_concat_rule;
 mod partitions;
+mod placed_run;
 mod plan;
 mod pruning;
 mod reader;

@@ -20,6 +20,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
+use super::placed_run::{PlacedScan, open_placed};
 use super::source::BatchRun;
 use super::spatial::{SpatialScan, open_spatial};
 use crate::error::OdpError;
@@ -27,7 +28,7 @@ use crate::error::OdpError;
 /// Opens batch runs one after the other, each once the gate admits it.
 pub(crate) struct GatedMorselizer {
     inner: Arc<dyn Morselizer>,
-    spatial: Option<Arc<SpatialScan>>,
+    filtered: Option<FilteredScan>,
     gate: Arc<Gate>,
     /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.
     ranks: Arc<[usize]>,
@@ -38,12 +39,12 @@ pub(crate) struct GatedMorselizer {
 impl GatedMorselizer {
     pub(crate) fn new(
         inner: Arc<dyn Morselizer>,
-        spatial: Option<Arc<SpatialScan>>,
+        filtered: Option<FilteredScan>,
         gate: Arc<Gate>,
         ranks: Arc<[usize]>,
         batches_opened: Count,
     ) -> Self {
-        Self { inner, spatial, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
+        Self { inner, filtered, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
     }
 }
 
@@ -60,7 +61,7 @@ impl Morselizer for GatedMorselizer {
         let rank = self.ranks.get(nth).copied().unwrap_or(0);
         Ok(Box::new(WaitingPlanner {
             inner: Arc::clone(&self.inner),
-            spatial: self.spatial.clone(),
+            filtered: self.filtered.clone(),
             gate: Arc::clone(&self.gate),
             batches_opened: self.batches_opened.clone(),
             rank,
@@ -73,7 +74,7 @@ impl Morselizer for GatedMorselizer {
 #[derive(Debug)]
 struct WaitingPlanner {
     inner: Arc<dyn Morselizer>,
-    spatial: Option<Arc<SpatialScan>>,
+    filtered: Option<FilteredScan>,
     gate: Arc<Gate>,
     batches_opened: Count,
     rank: usize,
@@ -82,13 +83,13 @@ struct WaitingPlanner {
 
 impl MorselPlanner for WaitingPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        let Self { inner, spatial, gate, batches_opened, rank, file } = *self;
+        let Self { inner, filtered, gate, batches_opened, rank, file } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let permit = gate.acquire(rank).await;
             let run = file.extension::<BatchRun>().map(|run| run.0.clone());
             batches_opened.add(run.as_ref().map_or(1, Range::len));
             let held = Held::new(&file, permit);
-            if let Some(scan) = spatial {
+            if let Some(scan) = filtered {
                 let Some(batches) = run else {
                     // Nobody else evaluates the filter.
                     return internal_err!(
@@ -96,7 +97,7 @@ impl MorselPlanner for WaitingPlanner {
                         file.path()
                     );
                 };
-                return Ok(held.planner(Box::new(SpatialRun { scan, inner, file, batches })));
+                return Ok(held.planner(Box::new(FilteredRun { scan, inner, file, batches })));
             }
             let planner = held.guard(|| inner.plan_file(file))?;
             Ok(held.planner(planner))
@@ -104,25 +105,37 @@ impl MorselPlanner for WaitingPlanner {
     }
 }
 
-/// A run of batches behind spatial filters, as one morsel.
+/// Filters that are not left to the decoder alone.
+#[derive(Debug, Clone)]
+pub(super) enum FilteredScan {
+    /// Some are spatial.
+    Spatial(Arc<SpatialScan>),
+    /// They may be evaluated after decoding.
+    Placed(Arc<PlacedScan>),
+}
+
+/// A run of batches behind such filters, as one morsel.
 #[derive(Debug)]
-struct SpatialRun {
-    scan: Arc<SpatialScan>,
+struct FilteredRun {
+    scan: FilteredScan,
     inner: Arc<dyn Morselizer>,
     file: PartitionedFile,
     batches: Range<usize>,
 }
 
-impl MorselPlanner for SpatialRun {
+impl MorselPlanner for FilteredRun {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
         Ok(Some(MorselPlan::new().with_morsels(vec![self])))
     }
 }
 
-impl Morsel for SpatialRun {
+impl Morsel for FilteredRun {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { scan, inner, file, batches } = *self;
-        open_spatial(scan, inner, file, batches)
+        match scan {
+            FilteredScan::Spatial(scan) => open_spatial(scan, inner, file, batches),
+            FilteredScan::Placed(scan) => open_placed(scan, inner, file, batches),
+        }
     }
 }
 

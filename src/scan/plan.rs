@@ -5,9 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::config::{ParquetOptions, TableParquetOptions};
-use datafusion::datasource::physical_plan::{
-    FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning};
@@ -50,9 +48,11 @@ pub(crate) fn plan_scan(
     let groups = planned_groups(snapshot, &indices, partition_limit);
     let (partitions, kept_len) = (groups.len(), indices.len());
     let readers = readers(state, snapshot)?;
+    let unprojected = parquet_source(state, snapshot, &options, readers.clone());
     let source = OdpSource::new(
-        parquet_source(state, snapshot, &options, readers.clone()),
+        Arc::new(unprojected.clone()),
         ScanShape {
+            unprojected,
             snapshot: Arc::clone(snapshot),
             kept: indices,
             partitions,
@@ -95,18 +95,16 @@ fn parquet_source(
     snapshot: &DatasetSnapshot,
     options: &OdpOptions,
     readers: PinnedReaderFactory,
-) -> Arc<dyn FileSource> {
+) -> ParquetSource {
     let mut parquet = TableParquetOptions { global: parquet_config(state).clone(), ..Default::default() };
     parquet.global.pruning &= options.pruning;
     parquet.global.enable_page_index &= options.pruning;
     parquet.global.bloom_filter_on_read &= options.pruning;
     // Decided for each filter when it is pushed down.
     parquet.global.pushdown_filters = false;
-    Arc::new(
-        ParquetSource::new(snapshot.table_schema().clone())
-            .with_table_parquet_options(parquet)
-            .with_parquet_file_reader_factory(Arc::new(readers)),
-    )
+    ParquetSource::new(snapshot.table_schema().clone())
+        .with_table_parquet_options(parquet)
+        .with_parquet_file_reader_factory(Arc::new(readers))
 }
 
 fn parquet_config(state: &dyn Session) -> &ParquetOptions {

@@ -28,10 +28,12 @@ use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
 use super::admission::Gate;
+use super::filter_placement::{FilterPlacement, after_decoding};
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
-use super::morsels::GatedMorselizer;
+use super::morsels::{FilteredScan, GatedMorselizer};
 use super::nan_safety::hide_unsafe;
 use super::partitions::merged_groups;
+use super::placed_run::PlacedScan;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::spatial::{SpatialScan, TestColumns};
@@ -50,6 +52,8 @@ pub(crate) struct OdpSource {
     inner: Arc<dyn FileSource>,
     scan: Arc<ScanShape>,
     spatial: SpatialFilters,
+    /// The reader takes row groups in the order that a sort wants, not in that of the files.
+    is_sorted: bool,
     batch_size: Option<usize>,
     /// Made by the first partition that opens; new with each change of the plan.
     gate: Arc<OnceLock<RankedGate>>,
@@ -58,6 +62,8 @@ pub(crate) struct OdpSource {
 /// What stays the same however the optimizer rewrites the scan.
 #[derive(Debug)]
 pub(crate) struct ScanShape {
+    /// Reads all columns.
+    pub(crate) unprojected: ParquetSource,
     pub(crate) snapshot: Arc<DatasetSnapshot>,
     /// Ascending batch indices.
     pub(crate) kept: Vec<usize>,
@@ -101,16 +107,29 @@ struct RankedGate {
     ranks: Vec<Arc<[usize]>>,
     metrics: ScanMetrics,
     spatial: SpatialMetrics,
+    placement: Arc<FilterPlacement>,
 }
 
 impl OdpSource {
     pub(crate) fn new(inner: Arc<dyn FileSource>, scan: ScanShape) -> Self {
         let spatial = SpatialFilters::default();
-        Self { inner, scan: Arc::new(scan), spatial, batch_size: None, gate: Arc::default() }
+        Self {
+            inner,
+            scan: Arc::new(scan),
+            spatial,
+            is_sorted: false,
+            batch_size: None,
+            gate: Arc::default(),
+        }
     }
 
     pub(crate) fn scan(&self) -> &ScanShape {
         &self.scan
+    }
+
+    /// This source over one that reads in the order of a sort.
+    fn sorted(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self { inner, is_sorted: true, gate: Arc::default(), ..self.clone() })
     }
 
     /// This source over a rewritten inner one.
@@ -188,6 +207,30 @@ impl OdpSource {
         }))
     }
 
+    /// The other way to read a partition behind a filter; `None` if the decoder evaluates it in any case.
+    fn placed_scan(
+        &self,
+        readers: PinnedReaderFactory,
+        ranked: &RankedGate,
+        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
+    ) -> Result<Option<Arc<PlacedScan>>> {
+        let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
+            return Ok(None);
+        };
+        let unprojected = self.scan.unprojected.clone().with_parquet_file_reader_factory(Arc::new(readers));
+        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
+        let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(PlacedScan {
+            placement: Arc::clone(&ranked.placement),
+            snapshot: Arc::clone(&self.scan.snapshot),
+            unfiltered: open(decoded)?,
+            filter,
+            metrics: ranked.metrics.placement.clone(),
+        })))
+    }
+
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
         self.gate.get_or_init(|| {
             let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
@@ -197,7 +240,7 @@ impl OdpSource {
                 None => (Gate::new(limit, metrics.clone()), Vec::new()),
             };
             let spatial = SpatialMetrics::register(self.inner.metrics());
-            RankedGate { gate: Arc::new(gate), ranks, metrics, spatial }
+            RankedGate { gate: Arc::new(gate), ranks, metrics, spatial, placement: Arc::default() }
         })
     }
 
@@ -263,19 +306,26 @@ impl FileSource for OdpSource {
         // Keeping the order keeps the reader from giving a limit the rows of "fully matched" row groups, which it
         // finds by bounds that say nothing of NaN. Without the file groups, of which it reads none here: each of
         // many partitions would copy those of all.
-        let config =
-            FileScanConfigBuilder::new(base_config.object_store_url.clone(), Arc::clone(&self.inner))
-                .with_limit(base_config.limit)
-                .with_preserve_order(true)
-                .with_expr_adapter(base_config.expr_adapter_factory.clone())
-                .build();
+        let open = |source: Arc<dyn FileSource>| {
+            let config =
+                FileScanConfigBuilder::new(base_config.object_store_url.clone(), Arc::clone(&source))
+                    .with_limit(base_config.limit)
+                    .with_preserve_order(true)
+                    .with_expr_adapter(base_config.expr_adapter_factory.clone())
+                    .build();
+            source.create_morselizer(Arc::clone(&object_store), &config, partition)
+        };
         let readers = self.readers().counting(ranked.metrics.bytes_ahead.clone());
-        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, partition);
-        let inner =
-            Arc::from(self.with_readers(readers).create_morselizer(object_store, &config, partition)?);
+        let filtered = match self.spatial_scan(readers.clone(), &ranked.spatial, partition) {
+            Some(spatial) => Some(FilteredScan::Spatial(spatial)),
+            // The decoder counts rows to a limit after its own filter alone.
+            None if base_config.limit.is_some() => None,
+            None => self.placed_scan(readers.clone(), ranked, open)?.map(FilteredScan::Placed),
+        };
+        let inner = Arc::from(open(self.with_readers(readers))?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
-        Ok(Box::new(GatedMorselizer::new(inner, spatial, gate, ranks, opened)))
+        Ok(Box::new(GatedMorselizer::new(inner, filtered, gate, ranks, opened)))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -428,10 +478,10 @@ impl FileSource for OdpSource {
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         Ok(match self.inner.try_pushdown_sort(order, eq_properties)? {
             SortOrderPushdownResult::Exact { inner } => {
-                SortOrderPushdownResult::Exact { inner: self.around(inner) }
+                SortOrderPushdownResult::Exact { inner: self.sorted(inner) }
             }
             SortOrderPushdownResult::Inexact { inner } => {
-                SortOrderPushdownResult::Inexact { inner: self.around(inner) }
+                SortOrderPushdownResult::Inexact { inner: self.sorted(inner) }
             }
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })

@@ -17,7 +17,7 @@ use datafusion::datasource::physical_plan::parquet::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
-use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
+use datafusion_datasource::morsel::Morselizer;
 use datafusion_pruning::FilePruner;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -35,6 +35,7 @@ use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
 use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
 use crate::scan::metrics::SpatialMetrics;
+use crate::scan::placed_run::read_on;
 use crate::scan::reader::PinnedReaderFactory;
 
 /// Rows that are tested before the first of them is read on: what a LIMIT may test in vain, and the price of opening
@@ -189,7 +190,7 @@ impl Run {
             {
                 self.ahead.clear();
             } else if let Some(file) = self.decide().await? {
-                self.reading = read_on(&self.inner, file).await?.into();
+                self.reading = read_on(self.inner.as_ref(), file).await?;
             }
         }
     }
@@ -365,22 +366,4 @@ fn file_targets(
         targets.push(found);
     }
     targets
-}
-
-/// Streams of the rows of `file`, in order.
-async fn read_on(
-    inner: &Arc<dyn Morselizer>,
-    file: PartitionedFile,
-) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
-    let mut planners: Vec<Box<dyn MorselPlanner>> = vec![inner.plan_file(file)?];
-    let mut streams = vec![];
-    while let Some(planner) = planners.pop() {
-        let Some(mut plan) = planner.plan()? else { continue };
-        streams.extend(plan.take_morsels().into_iter().map(|morsel| morsel.into_stream()));
-        planners.extend(plan.take_ready_planners().into_iter().rev());
-        if let Some(pending) = plan.take_pending_planner() {
-            planners.push(pending.into_future().await?);
-        }
-    }
-    Ok(streams)
 }

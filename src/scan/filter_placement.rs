@@ -1,0 +1,181 @@
+//! Where the filter of a scan is evaluated: inside the decoder, or on what it has decoded.
+//!
+//! Inside, the pages of other columns that hold no match are not decoded. Where every page holds one, that saves
+//! nothing, and picking single rows out of pages costs more than filtering whole batches. Which of the two it is, nobody
+//! knows before rows are read: the first rows are filtered inside, and what they show decides about the next.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, internal_err};
+use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking, Literal};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_expr::utils::collect_columns;
+
+/// One row in this many matches, at least, for the filter to be tried after decoding: with fewer, pages without a match
+/// are to be expected.
+const TRIED_AT: u64 = 512;
+
+/// Of the record batches decoded, one in this many holds no match, at most, for the filter to stay after decoding.
+const MOST_EMPTY: u64 = 4;
+
+/// Decisions for the decoder after matches were found to lie together; twice as many each time.
+const FIRST_HOLD: u32 = 8;
+const LONGEST_HOLD: u32 = 128;
+
+/// Where to filter the next rows of a scan; shared by its partitions.
+#[derive(Debug, Default)]
+pub(super) struct FilterPlacement(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    after: bool,
+    /// Decisions that are still taken for the decoder, whatever it finds.
+    held: u32,
+    next_hold: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { after: false, held: 0, next_hold: FIRST_HOLD }
+    }
+}
+
+/// What was found in rows filtered after decoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Decoded {
+    pub(super) batches: u64,
+    /// Those of them in which no row matched.
+    pub(super) empty: u64,
+}
+
+impl FilterPlacement {
+    /// Whether to filter the next rows after decoding.
+    pub(super) fn is_after(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).after
+    }
+
+    /// Of `rows` filtered inside the decoder `matched` are left.
+    pub(super) fn note_inside(&self, rows: u64, matched: u64) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.held {
+            0 => state.after = matched.saturating_mul(TRIED_AT) >= rows,
+            _ => state.held -= 1,
+        }
+    }
+
+    pub(super) fn note_after(&self, found: Decoded) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.empty.saturating_mul(MOST_EMPTY) <= found.batches {
+            state.next_hold = FIRST_HOLD;
+        } else {
+            state.after = false;
+            state.held = state.next_hold;
+            state.next_hold = (2 * state.next_hold).min(LONGEST_HOLD);
+        }
+    }
+}
+
+/// A filter for record batches that hold its columns after those of a scan.
+#[derive(Debug)]
+pub(super) struct LateFilter {
+    predicate: Arc<dyn PhysicalExpr>,
+    /// Columns of the scan; the others are for the filter alone.
+    given: usize,
+}
+
+impl LateFilter {
+    /// The rows that match, without the columns that only the filter needs.
+    ///
+    /// # Errors
+    /// What the filter gives for any row, whether or not the decoder would have evaluated it.
+    pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
+        let matches = self.predicate.evaluate(decoded)?.into_array(decoded.num_rows())?;
+        let given: Vec<usize> = (0..self.given).collect();
+        Ok(filter_record_batch(&decoded.project(&given)?, as_boolean_array(&matches)?)?)
+    }
+}
+
+/// `source` without its filter inside the decoder, and that filter for what it then gives; `unprojected` reads all
+/// columns of the table. `None` if the filter is not in the decoder, changes while the query runs, or if something
+/// would be computed of rows that do not match.
+pub(super) fn after_decoding(
+    source: &ParquetSource,
+    unprojected: &ParquetSource,
+    batch_size: usize,
+) -> Result<Option<(Arc<dyn FileSource>, LateFilter)>> {
+    let Some(filter) = source.filter() else { return Ok(None) };
+    let Some(projection) = source.projection() else { return Ok(None) };
+    let schema = unprojected.table_schema().table_schema();
+    let is_plain = |given: &ProjectionExpr| given.expr.is::<Column>() || given.expr.is::<Literal>();
+    let filtered = collect_columns(&filter);
+    let is_flat = |column: &Column| {
+        schema.fields().get(column.index()).is_some_and(|field| match field.data_type() {
+            DataType::Dictionary(_, value) => !value.is_nested(),
+            other => !other.is_nested(),
+        })
+    };
+    if !source.table_parquet_options().global.pushdown_filters
+        || source.table_schema().table_schema() != schema
+        || DynamicFilterTracking::classify(&filter).contains_dynamic_filter()
+        || !projection.iter().all(is_plain)
+        || !filtered.iter().all(is_flat)
+    {
+        return Ok(None);
+    }
+    let given = projection.iter().count();
+    let mut columns: Vec<ProjectionExpr> = projection.iter().cloned().collect();
+    let predicate = Arc::clone(&filter).transform(|expr| {
+        let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+        let is_it = |known: &ProjectionExpr| {
+            known.expr.downcast_ref::<Column>().is_some_and(|known| known.index() == column.index())
+        };
+        let at = columns.iter().position(is_it).unwrap_or_else(|| {
+            columns.push(ProjectionExpr { expr: Arc::clone(&expr), alias: column.name().to_owned() });
+            columns.len() - 1
+        });
+        Ok(Transformed::yes(Arc::new(Column::new(column.name(), at)) as _))
+    })?;
+    let whole = unprojected.with_predicate(filter).with_pushdown_filters(false).with_batch_size(batch_size);
+    let Some(decoded) = whole.try_pushdown_projection(&ProjectionExprs::new(columns))? else {
+        return internal_err!("the Parquet source takes no projection");
+    };
+    Ok(Some((decoded, LateFilter { predicate: predicate.data, given })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattered_matches_move_the_filter_and_clustered_ones_bring_it_back_for_longer_each_time() {
+        let placement = FilterPlacement::default();
+        assert!(!placement.is_after(), "the decoder comes first");
+        placement.note_inside(512_000, 999);
+        assert!(!placement.is_after());
+        placement.note_inside(512_000, 1000);
+        assert!(placement.is_after());
+        placement.note_after(Decoded { batches: 8, empty: 2 });
+        assert!(placement.is_after());
+        for hold in [8, 16, 32, 64, 128, 128] {
+            placement.note_after(Decoded { batches: 8, empty: 3 });
+            for _ in 0..hold {
+                assert!(!placement.is_after());
+                placement.note_inside(100, 100);
+            }
+            assert!(!placement.is_after(), "the last of them does not decide either");
+            placement.note_inside(100, 100);
+            assert!(placement.is_after());
+        }
+        placement.note_after(Decoded { batches: 8, empty: 0 });
+        placement.note_after(Decoded { batches: 8, empty: 8 });
+        (0..9).for_each(|_| placement.note_inside(100, 100));
+        assert!(placement.is_after(), "scattered again: short holds again");
+    }
+}

@@ -1,0 +1,243 @@
+//! A run of batches behind a filter, read some batches at a time: filtered inside the decoder or after it.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::physical_plan::metrics::Count;
+use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+
+use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
+use super::source::BatchRun;
+use crate::dataset::DatasetSnapshot;
+
+/// Rows between two decisions, at first: opening the Parquet source again costs as much as reading a few thousand.
+const FIRST_ROWS: u64 = 64 << 10;
+const MOST_ROWS: u64 = 4 << 20;
+
+/// Both ways to read a partition of a scan.
+pub(super) struct PlacedScan {
+    pub(super) placement: Arc<FilterPlacement>,
+    pub(super) snapshot: Arc<DatasetSnapshot>,
+    /// Decodes all rows, with the columns of the filter.
+    pub(super) unfiltered: Box<dyn Morselizer>,
+    pub(super) filter: LateFilter,
+    pub(super) metrics: PlacementMetrics,
+}
+
+/// What filters after decoding did.
+#[derive(Debug, Clone)]
+pub(super) struct PlacementMetrics {
+    /// Batches filtered after decoding.
+    pub(super) batches: Count,
+    /// Their rows.
+    pub(super) rows: Count,
+    /// Times that this failed, and the decoder filtered the rows instead.
+    pub(super) retries: Count,
+}
+
+impl Debug for PlacedScan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlacedScan").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+/// The rows of `batches`, all of `file`, that match; `inside` filters them in the decoder.
+///
+/// An error after decoding says nothing: the decoder might not have read that page, nor evaluated that row. It reads
+/// the batches again, and its error counts.
+pub(super) fn open_placed(
+    scan: Arc<PlacedScan>,
+    inside: Arc<dyn Morselizer>,
+    file: PartitionedFile,
+    batches: Range<usize>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let run = Run { scan, inside, file, ahead: batches.clone(), batches, rows: FIRST_ROWS, current: None };
+    futures::stream::try_unfold(run, |mut run| async move {
+        let next = Box::pin(run.next()).await?;
+        Ok(next.map(|rows| (rows, run)))
+    })
+    .boxed()
+}
+
+struct Run {
+    scan: Arc<PlacedScan>,
+    inside: Arc<dyn Morselizer>,
+    file: PartitionedFile,
+    batches: Range<usize>,
+    /// Batches that are not open yet.
+    ahead: Range<usize>,
+    /// To decide about next.
+    rows: u64,
+    current: Option<Part>,
+}
+
+/// Some batches of a run, being read.
+struct Part {
+    batches: Range<usize>,
+    streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
+    /// What was found of the rows so far; `None`: the decoder filters them.
+    decoded: Option<Decoded>,
+    /// Rows given on.
+    matched: u64,
+    /// Rows that were given on before the decoder began again.
+    skip: u64,
+}
+
+impl Run {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some(part) = &mut self.current else {
+                let Some(batches) = self.take_next() else { return Ok(None) };
+                self.current = Some(self.open(batches).await?);
+                continue;
+            };
+            let next = match part.decoded {
+                None => part.next_filtered().await?,
+                Some(_) => match part.next_decoded(&self.scan.filter).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        self.scan.metrics.retries.add(1);
+                        let (batches, skip) = (part.batches.clone(), part.matched);
+                        let streams = self.open_inside(batches.clone()).await?;
+                        self.current = Some(Part { batches, streams, decoded: None, matched: 0, skip });
+                        continue;
+                    }
+                },
+            };
+            match next {
+                Some(rows) => return Ok(Some(rows)),
+                None => self.close(),
+            }
+        }
+    }
+
+    fn rows_of(&self, batches: &Range<usize>) -> u64 {
+        self.scan.snapshot.batches()[batches.clone()].iter().map(|batch| batch.rows).sum()
+    }
+
+    /// The next batches, at least one, that have as many rows as are to be decided about.
+    fn take_next(&mut self) -> Option<Range<usize>> {
+        if self.ahead.is_empty() {
+            return None;
+        }
+        let start = self.ahead.start;
+        let mut rows = 0;
+        while rows < self.rows && !self.ahead.is_empty() {
+            rows += self.rows_of(&(self.ahead.start..self.ahead.start + 1));
+            self.ahead.start += 1;
+        }
+        self.rows = (2 * self.rows).min(MOST_ROWS);
+        Some(start..self.ahead.start)
+    }
+
+    fn part_of_file(&self, batches: Range<usize>) -> PartitionedFile {
+        if batches == self.batches {
+            return self.file.clone();
+        }
+        self.scan.snapshot.partitioned_file(batches.clone(), false).with_extension(BatchRun(batches))
+    }
+
+    async fn open_inside(
+        &mut self,
+        batches: Range<usize>,
+    ) -> Result<VecDeque<BoxStream<'static, Result<RecordBatch>>>> {
+        read_on(self.inside.as_ref(), self.part_of_file(batches)).await
+    }
+
+    async fn open(&mut self, batches: Range<usize>) -> Result<Part> {
+        let scan = Arc::clone(&self.scan);
+        if scan.placement.is_after() {
+            let opened = read_on(scan.unfiltered.as_ref(), self.part_of_file(batches.clone()));
+            if let Ok(Ok(streams)) = AssertUnwindSafe(opened).catch_unwind().await {
+                scan.metrics.batches.add(batches.len());
+                scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
+                return Ok(Part { batches, streams, decoded: Some(Decoded::default()), matched: 0, skip: 0 });
+            }
+            scan.metrics.retries.add(1);
+        }
+        let streams = self.open_inside(batches.clone()).await?;
+        Ok(Part { batches, streams, decoded: None, matched: 0, skip: 0 })
+    }
+
+    /// Learns from the part that ends.
+    fn close(&mut self) {
+        let Some(part) = self.current.take() else { return };
+        match part.decoded {
+            None => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
+            Some(found) => self.scan.placement.note_after(found),
+        }
+    }
+}
+
+impl Part {
+    /// Rows as the decoder gives them; `None` at the end.
+    async fn next_filtered(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(stream) = self.streams.front_mut() {
+            let Some(rows) = stream.try_next().await? else {
+                self.streams.pop_front();
+                continue;
+            };
+            let count = rows.num_rows() as u64;
+            self.matched += count;
+            if self.skip == 0 {
+                return Ok(Some(rows));
+            }
+            let skipped = self.skip.min(count);
+            self.skip -= skipped;
+            if skipped < count {
+                let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+                return Ok(Some(rows.slice(skipped, rows.num_rows() - skipped)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].
+    async fn next_decoded(&mut self, filter: &LateFilter) -> Result<Option<RecordBatch>, Failed> {
+        while let Some(stream) = self.streams.front_mut() {
+            let decoded = AssertUnwindSafe(stream.try_next()).catch_unwind().await;
+            let Some(decoded) = decoded.map_err(|_| Failed)?.map_err(|_| Failed)? else {
+                self.streams.pop_front();
+                continue;
+            };
+            let rows = filter.apply(&decoded).map_err(|_| Failed)?;
+            let found = self.decoded.get_or_insert_default();
+            found.batches += 1;
+            found.empty += u64::from(rows.num_rows() == 0);
+            if rows.num_rows() > 0 {
+                self.matched += rows.num_rows() as u64;
+                return Ok(Some(rows));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Reading on after decoding failed.
+struct Failed;
+
+/// Streams of the rows of `file`, in order.
+pub(super) async fn read_on(
+    morselizer: &dyn Morselizer,
+    file: PartitionedFile,
+) -> Result<VecDeque<BoxStream<'static, Result<RecordBatch>>>> {
+    let mut planners: Vec<Box<dyn MorselPlanner>> = vec![morselizer.plan_file(file)?];
+    let mut streams = VecDeque::new();
+    while let Some(planner) = planners.pop() {
+        let Some(mut plan) = planner.plan()? else { continue };
+        streams.extend(plan.take_morsels().into_iter().map(|morsel| morsel.into_stream()));
+        planners.extend(plan.take_ready_planners().into_iter().rev());
+        if let Some(pending) = plan.take_pending_planner() {
+            planners.push(pending.into_future().await?);
+        }
+    }
+    Ok(streams)
+}
