@@ -22,7 +22,7 @@ use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::fixtures::{Result, session, write, write_observations};
+use crate::fixtures::{Result, observations, session, write, write_observations};
 
 /// Rows of the larger tests; `ODP_SINK_ROWS=10000000` is what a release is tested with.
 fn many_rows() -> usize {
@@ -505,6 +505,56 @@ async fn a_write_that_is_cancelled_leaves_nothing_or_all() -> Result<()> {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert!(rows == 10_000 || (rows == 0 && !is_done), "round {round}: {rows} rows");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_append_that_could_not_be_read_beside_files_of_others_is_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = session(2, &[])?;
+    let (flat, hive) = (dir.path().join("flat"), dir.path().join("hive"));
+    fs::create_dir_all(hive.join("year=2020"))?;
+    fs::create_dir_all(&flat)?;
+    for path in [flat.join("a.parquet"), hive.join("year=2020/a.parquet")] {
+        write(&path, &observations(0, 10, 1)?, 10)?;
+    }
+    for (target, select, by, cause) in [
+        (&flat, "SELECT 1 AS id, 2020 AS year", "PARTITIONED BY (year)", "partition columns"),
+        (&flat, "SELECT 'one' AS id", "", "column \"id\" is Int64"),
+        (&hive, "SELECT 1 AS id", "", "partition columns"),
+        (&hive, "SELECT 1 AS id, 2020 AS month", "PARTITIONED BY (month)", "partition columns"),
+        (
+            &hive,
+            "SELECT DATE '2020-01-01' AS id, 2020 AS year",
+            "PARTITIONED BY (year)",
+            "column \"id\" is Int64",
+        ),
+        (&hive, "SELECT 1 AS id, DATE '2020-01-01' AS year", "PARTITIONED BY (year)", "2020"),
+    ] {
+        let before = contents(target)?;
+        let copy =
+            format!("COPY ({select}) TO '{}/' STORED AS ODP {by} OPTIONS ('mode' 'append')", text(target));
+        let Err(error) = run(&ctx, &copy).await else { panic!("{copy} is not refused") };
+        let error = error.to_string();
+        assert!(error.contains(cause) && error.contains("a.parquet"), "{copy}: {error}");
+        assert!(contents(target)? == before, "{copy}");
+        OdpTableProvider::open(&session(2, &[])?, text(target)).await?;
+    }
+    // What fits is added; and what replaces the others need not fit.
+    let rows = async |target: &PathBuf| -> Result<_> {
+        Ok(OdpTableProvider::open(&session(2, &[])?, text(target)).await?.snapshot().num_rows())
+    };
+    for (mode, select, expected) in [
+        ("append", "SELECT CAST(1 AS INT) AS id, 2021 AS year", 11),
+        ("overwrite", "SELECT 'one' AS id, DATE '2020-01-01' AS year", 1),
+    ] {
+        let copy = format!(
+            "COPY ({select}) TO '{}/' STORED AS ODP PARTITIONED BY (year) OPTIONS ('mode' '{mode}')",
+            text(&hive)
+        );
+        run(&ctx, &copy).await?;
+        assert_eq!(rows(&hive).await?, expected, "{mode}");
     }
     Ok(())
 }

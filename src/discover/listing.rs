@@ -54,7 +54,7 @@ pub(crate) struct ListedFile {
 }
 
 /// Partition columns, and the exact text of their values.
-type Recorded<'a> = (&'a [(String, DataType)], &'a [Option<String>]);
+pub(crate) type Recorded<'a> = (&'a [(String, DataType)], &'a [Option<String>]);
 
 /// What lies at a location.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ impl ListedFile {
     }
 
     /// The partition columns and the exact values that a commit log has for it.
-    pub(super) fn recorded(&self) -> Option<Recorded<'_>> {
+    pub(crate) fn recorded(&self) -> Option<Recorded<'_>> {
         let logged = self.logged.as_ref()?;
         Some((&logged.columns, logged.added.partition.as_deref()?))
     }

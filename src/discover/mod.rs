@@ -37,6 +37,7 @@ pub(crate) use leaves::keeps_bounds;
 use listing::Location;
 pub(crate) use listing::without_credentials;
 pub(crate) use listing::{Directory, ListedFile, Listing};
+pub(crate) use schema::union_by_name;
 use snapshot_file::SnapshotFile;
 
 use crate::dataset::DatasetSnapshot;

@@ -17,6 +17,7 @@ use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, ObjectStore, ObjectStoreExt};
 use futures::{StreamExt, TryStreamExt};
 
+use super::beside::check_beside;
 use super::commit_record::{
     RecordError, Recorded, checkpoint, put_new, record_durably, sync_directories, unconfirmed,
 };
@@ -33,7 +34,7 @@ use crate::discover::{Directory, ListedFile, Listing};
 use crate::error::OdpError;
 
 /// Bytes at the end of a file that are read at first to verify it.
-const FOOTER_BYTES: usize = 32 << 10;
+pub(super) const FOOTER_BYTES: usize = 32 << 10;
 
 /// Commits by others that one write gives way to.
 const MAX_ROUNDS: usize = 1000;
@@ -245,7 +246,7 @@ impl Transaction {
     /// Goes on to its end if its caller does not wait for it.
     /// # Errors
     /// [`OdpError::Conflict`] if another write was first, and both cannot hold; [`OdpError::Write`], [`OdpError::InvalidData`]
-    /// if a file is not what was written, [`OdpError::SchemaMismatch`] for other partition columns than those of files that
+    /// if a file is not what was written, [`OdpError::SchemaMismatch`] for other columns than those of files that
     /// stay. Nothing was written then, unless the error says that this is not known.
     pub(crate) async fn commit(
         self,
@@ -288,6 +289,10 @@ impl Transaction {
             return Ok(Commit { version: Some(self.base.state.version), files: vec![], removed: vec![] });
         }
         verify(write.target.store.as_ref(), &files).await?;
+        let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
+        let stays = |file: &&ListedFile| !gone.contains(file.relative_path().as_str());
+        let staying: Vec<&ListedFile> = self.base.files.iter().filter(stays).collect();
+        check_beside(&write.target, &staying, &files, columns).await?;
         self.ensure_begun().await?;
         publish(write, &files).await?;
         let mut record = Record {

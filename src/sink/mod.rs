@@ -13,6 +13,7 @@
 //! ```
 
 mod assembler;
+mod beside;
 mod clean;
 mod cluster;
 mod commit;
