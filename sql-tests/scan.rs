@@ -11,6 +11,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
@@ -23,6 +24,7 @@ use futures::TryStreamExt;
 use crate::fixtures::{
     Result, metric, observations, plan, run, session, shown, write, write_observations, write_with,
 };
+use crate::object_stores::RecordingStore;
 
 fn text(path: &Path) -> Result<&str> {
     Ok(path.to_str().ok_or("path is not UTF-8")?)
@@ -342,6 +344,52 @@ async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_no
     let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 LIMIT 30000").await?;
     assert!(rows.iter().copied().eq((0..30_000).map(|i| 10 * i + 3)));
     assert_eq!(metric(&plan, decoded), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_that_are_mostly_asked_for_next_come_with_those_of_the_filter() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;
+    let store = Arc::new(RecordingStore::new(Arc::new(LocalFileSystem::new_with_prefix(dir.path())?)));
+    let local = session(1, &[("odp.max_partitions", "1")])?;
+    local.register_table("t", Arc::new(OdpTableProvider::open(&local, text(dir.path())?).await?))?;
+    for (sql, expected) in [
+        // The footer's page index; 2 filters and then the rest, twice; then 18 row groups at one request each.
+        ("SELECT * FROM t WHERE depth > 100 AND temperature > 5 LIMIT 1000000", 7..=26),
+        // No row of any row group: nothing but the filter's column is read.
+        ("SELECT * FROM t WHERE depth % 200 = 300 LIMIT 1000000", 20..=22),
+        // Without a limit the filter moves behind the decoder, which asks once.
+        ("SELECT * FROM t WHERE depth > 100 AND temperature > 5", 20..=31),
+    ] {
+        let ctx = session(1, &[("odp.max_partitions", "1")])?;
+        ctx.register_object_store(&"count://x".parse()?, Arc::clone(&store) as _);
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, "count://x/").await?))?;
+        store.take();
+        let (rows, plan) = run(&ctx, sql).await?;
+        let requests = store.take();
+        assert!(expected.contains(&requests.len()), "{sql}: {} requests, {}", requests.len(), shown(&plan));
+        assert!(requests.iter().all(|request| request == "get a.parquet"), "{requests:?}");
+        assert_eq!(metric(&plan, "requests_saved") > 20, *expected.start() == 7, "{}", shown(&plan));
+        let (same, local_plan) = run(&local, sql).await?;
+        assert_eq!(concat_batches(&plan.schema(), &rows)?, concat_batches(&plan.schema(), &same)?, "{sql}");
+        assert_eq!(metric(&local_plan, "requests_saved"), 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn small_batches_that_are_read_backwards_are_not_read_ahead() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 40_000, 7)?, 1_000)?;
+    let ctx = session(1, &[("odp.max_partitions", "1")])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    let all = metric(&run(&ctx, "SELECT * FROM t").await?.1, "bytes_read_ahead");
+    let (rows, plan) =
+        run(&ctx, "SELECT id, station, temperature FROM t ORDER BY time DESC LIMIT 39000").await?;
+    assert!(ids(&rows).iter().copied().eq((1_000..40_000).rev()));
+    let ahead = metric(&plan, "bytes_read_ahead");
+    assert!(ahead < all && all > 500_000, "{ahead} of {all}: {}", shown(&plan));
     Ok(())
 }
 

@@ -57,18 +57,19 @@ impl OdpOptions {
         config.extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Output partitions to merge down to; `None` = keep one per batch.
-    pub(crate) fn partition_limit(&self, target_partitions: usize) -> Option<usize> {
+    /// Output partitions to merge down to; `None` = keep one per batch. `at_once`: runs of batches that are worth
+    /// reading at the same time.
+    pub(crate) fn partition_limit(&self, at_once: usize) -> Option<usize> {
         match self.max_partitions {
             Some(0) => None,
             Some(limit) => Some(limit),
-            None => Some((2 * target_partitions).max(8)),
+            None => Some(at_once.max(8)),
         }
     }
 
-    /// Batches to hold open at a time, at least one.
-    pub(crate) fn open_batch_limit(&self, target_partitions: usize) -> usize {
-        self.max_open_batches.unwrap_or(2 * target_partitions).max(1)
+    /// Runs of batches to hold open at a time, at least one.
+    pub(crate) fn open_batch_limit(&self, at_once: usize) -> usize {
+        self.max_open_batches.unwrap_or(at_once).max(1)
     }
 }
 
@@ -265,11 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn automatic_limits_follow_target_partitions() {
+    fn automatic_limits_follow_what_is_worth_reading_at_once() {
         let options = OdpOptions::default();
-        assert_eq!(options.partition_limit(2), Some(8));
-        assert_eq!(options.partition_limit(16), Some(32));
-        assert_eq!(options.open_batch_limit(2), 4);
-        assert_eq!(OdpOptions { max_partitions: Some(0), ..options }.partition_limit(2), None);
+        assert_eq!(options.partition_limit(4), Some(8));
+        assert_eq!(options.partition_limit(32), Some(32));
+        assert_eq!(options.open_batch_limit(4), 4);
+        let given = OdpOptions { max_partitions: Some(3), max_open_batches: Some(0), ..options.clone() };
+        assert_eq!((given.partition_limit(4), given.open_batch_limit(4)), (Some(3), 1));
+        assert_eq!(OdpOptions { max_partitions: Some(0), ..options }.partition_limit(4), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::common::DataFusionError;
 use datafusion::datasource::physical_plan::parquet::ObjectStoreFetch;
-use datafusion::datasource::physical_plan::parquet::metadata::{CachedParquetMetaData, DFParquetMetadata};
+use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
-use datafusion::object_store::{ObjectMeta, ObjectStore};
+use datafusion::object_store::{self, ObjectMeta, ObjectStore};
+use parquet::arrow::async_reader::MetadataFetch;
 use parquet::basic::{SortOrder, Type};
 use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
 use parquet::errors::ParquetError;
@@ -31,6 +31,19 @@ pub(crate) async fn fetch_footer(
     cache: &Arc<FileMetadataCache>,
     page_index: PageIndexPolicy,
 ) -> Result<Arc<ParquetMetaData>, OdpError> {
+    fetch_footer_by(ObjectStoreFetch::new(store, object_meta), object_meta, cache, page_index).await
+}
+
+/// As [`fetch_footer`], with bytes of the file that `fetch` gives.
+///
+/// # Errors
+/// As [`fetch_footer`], and the [`OdpError`] that `fetch` gives, wrapped as [`ParquetError::External`].
+pub(crate) async fn fetch_footer_by<F: MetadataFetch + Send>(
+    fetch: F,
+    object_meta: &ObjectMeta,
+    cache: &Arc<FileMetadataCache>,
+    page_index: PageIndexPolicy,
+) -> Result<Arc<ParquetMetaData>, OdpError> {
     if let Some(footer) = cached_footer(object_meta, cache.as_ref(), page_index) {
         return Ok(footer);
     }
@@ -39,13 +52,13 @@ pub(crate) async fn fetch_footer(
         Some(footer) => {
             // Out of the cache, so that it need not be copied to grow.
             cache.remove(&object_meta.location);
-            add_page_index(store, object_meta, footer).await
+            add_page_index(fetch, footer).await
         }
         None => {
-            let reader = DFParquetMetadata::new(store, object_meta)
-                .with_page_index_policy(Some(page_index))
-                .with_metadata_size_hint(Some(FOOTER_BYTES));
-            reader.fetch_metadata().await
+            let reader = ParquetMetaDataReader::new()
+                .with_page_index_policy(page_index)
+                .with_prefetch_hint(Some(FOOTER_BYTES));
+            reader.load_and_finish(fetch, object_meta.size).await.map(Arc::new)
         }
     }
     .map_err(|error| failed(object_meta, error))?;
@@ -61,7 +74,7 @@ pub(super) fn trusted(
     is_new: bool,
 ) -> Result<Arc<ParquetMetaData>, OdpError> {
     let clean = without_distrusted_statistics(&footer, object_meta.size)
-        .map_err(|error| failed(object_meta, error.into()))?;
+        .map_err(|error| failed(object_meta, error))?;
     if clean.is_none() && !is_new {
         return Ok(footer);
     }
@@ -74,22 +87,27 @@ pub(super) fn trusted(
     Ok(footer)
 }
 
-async fn add_page_index(
-    store: &dyn ObjectStore,
-    object_meta: &ObjectMeta,
+async fn add_page_index<F: MetadataFetch>(
+    fetch: F,
     footer: Arc<ParquetMetaData>,
-) -> Result<Arc<ParquetMetaData>, DataFusionError> {
+) -> Result<Arc<ParquetMetaData>, ParquetError> {
     let footer = Arc::try_unwrap(footer).unwrap_or_else(|shared| ParquetMetaData::clone(&shared));
     let mut reader =
         ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(PageIndexPolicy::Optional);
-    reader.load_page_index(ObjectStoreFetch::new(store, object_meta)).await?;
+    reader.load_page_index(fetch).await?;
     Ok(Arc::new(reader.finish()?))
 }
 
-fn failed(object_meta: &ObjectMeta, error: DataFusionError) -> OdpError {
+fn failed(object_meta: &ObjectMeta, error: ParquetError) -> OdpError {
     let location = object_meta.location.to_string();
     match error {
-        DataFusionError::ObjectStore(source) => OdpError::Storage { location, source },
+        ParquetError::External(source) => match source.downcast::<OdpError>() {
+            Ok(known) => *known,
+            Err(source) => match source.downcast::<object_store::Error>() {
+                Ok(source) => OdpError::Storage { location, source },
+                Err(source) => OdpError::InvalidData { location, source },
+            },
+        },
         source => OdpError::InvalidData { location, source: Box::new(source) },
     }
 }

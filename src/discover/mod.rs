@@ -28,7 +28,7 @@ use datafusion::object_store::{self, ObjectStore};
 
 use assemble::Assembly;
 use facts::FileFacts;
-pub(crate) use footer::{cached_footer, fetch_footer};
+pub(crate) use footer::{cached_footer, fetch_footer, fetch_footer_by};
 use footers::{Int96Setting, Runs, read_footers};
 pub(crate) use geometry::{BoundingLeaves, NullEdge, bounding_leaves};
 pub(crate) use hive::{DeclaredPartition, partition_values};

@@ -68,6 +68,8 @@ pub(crate) struct ScanMetrics {
     pub(crate) gate_lends: Count,
     /// Bytes of runs of small batches that were read ahead, asked for or not.
     pub(crate) bytes_ahead: Count,
+    /// Requests for columns that an earlier request had brought along.
+    pub(super) requests_saved: Count,
     pub(super) placement: PlacementMetrics,
 }
 
@@ -93,6 +95,7 @@ impl ScanMetrics {
             peak_open: MetricBuilder::new(metrics).global_gauge("peak_open_batches"),
             gate_lends: counter("gate_lends"),
             bytes_ahead: counter("bytes_read_ahead"),
+            requests_saved: counter("requests_saved"),
             placement: PlacementMetrics {
                 batches: counter("batches_filtered_decoded"),
                 rows: counter("rows_filtered_decoded"),

@@ -13,6 +13,7 @@ mod placed_run;
 mod plan;
 mod pruning;
 mod reader;
+mod round_trips;
 mod source;
 mod spatial;
 

@@ -15,17 +15,18 @@ use datafusion::object_store::{
     coalesce_ranges,
 };
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::async_reader::{AsyncFileReader, MetadataFetch};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
-use crate::discover::{cached_footer, fetch_footer};
+use crate::discover::{cached_footer, fetch_footer, fetch_footer_by};
 use crate::error::OdpError;
 
 /// Batches of fewer bytes are small: a request for some of their columns costs more than all their bytes.
@@ -49,6 +50,8 @@ pub(crate) struct PinnedReaderFactory {
     footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
     /// Bytes of small batches that were read ahead.
     bytes_ahead: Count,
+    /// What one row group takes of several requests; `None` where that makes no difference.
+    trips: Option<ColumnTrips>,
 }
 
 impl PinnedReaderFactory {
@@ -61,7 +64,7 @@ impl PinnedReaderFactory {
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
         let (footers, bytes_ahead) = Default::default();
-        Self { store, cache, is_local, page_index, snapshot, footers, bytes_ahead }
+        Self { store, cache, is_local, page_index, snapshot, footers, bytes_ahead, trips: None }
     }
 
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
@@ -73,6 +76,11 @@ impl PinnedReaderFactory {
     /// Readers that count what they read ahead.
     pub(super) fn counting(self, bytes_ahead: Count) -> Self {
         Self { bytes_ahead, ..self }
+    }
+
+    /// Readers that save requests, if each of them takes its time.
+    pub(super) fn saving(self, trips: ColumnTrips) -> Self {
+        Self { trips: (!self.is_local).then_some(trips), ..self }
     }
 
     /// A reader of one file, that counts into `metrics`.
@@ -89,7 +97,10 @@ impl PinnedReaderFactory {
             planned: file.extension::<BatchRun>().map(|run| (Arc::clone(&self.snapshot), run.0.start)),
             small_until: end_of_small_run(file),
             ahead: None,
+            last_start: 0,
             bytes_ahead: self.bytes_ahead.clone(),
+            trips: self.trips.clone(),
+            requests: None,
             footer_lock: self.footer_lock(&file.object_meta.location),
         }
     }
@@ -138,7 +149,12 @@ pub(super) struct PinnedReader {
     small_until: Option<u64>,
     /// What was read of small batches at a time, from its first byte in the file on.
     ahead: Option<(u64, Bytes)>,
+    /// Where the last read began: row groups may be read from the last to the first.
+    last_start: u64,
     bytes_ahead: Count,
+    trips: Option<ColumnTrips>,
+    /// Known with the first read.
+    requests: Option<RowGroupRequests>,
     footer_lock: Arc<AsyncMutex<()>>,
     metrics: ParquetFileMetrics,
 }
@@ -180,6 +196,24 @@ impl PinnedReader {
         if let Some(read) = self.cut_from_ahead(ranges) {
             return Ok(read);
         }
+        // Not every reader is asked for the footer.
+        if let Some(trips) = self.trips.take()
+            && let Some(footer) =
+                cached_footer(&self.file.object_meta, self.cache.as_ref(), PageIndexPolicy::Skip)
+        {
+            self.requests = Some(RowGroupRequests::new(trips, &footer));
+        }
+        if let Some(requests) = &mut self.requests {
+            if let Some(all) = requests.instead_of(ranges) {
+                let read = self.file.read(&all).await?;
+                requests.hold(&all, read);
+                if let Some(read) = requests.held(ranges, true) {
+                    return Ok(read);
+                }
+            } else if let Some(read) = requests.held(ranges, false) {
+                return Ok(read);
+            }
+        }
         if let Some(ahead) = self.worth_reading_ahead(ranges) {
             // Whatever is wrong with more bytes than were asked for must not show.
             if let Ok([bytes]) = self.file.read(std::slice::from_ref(&ahead)).await.as_deref() {
@@ -204,11 +238,12 @@ impl PinnedReader {
     }
 
     /// What to read in the place of `ranges`, if they lie in a small batch that others follow.
-    fn worth_reading_ahead(&self, ranges: &[Range<u64>]) -> Option<Range<u64>> {
+    fn worth_reading_ahead(&mut self, ranges: &[Range<u64>]) -> Option<Range<u64>> {
         let start = ranges.iter().map(|range| range.start).min()?;
         let end = ranges.iter().map(|range| range.end).max()?;
         let ahead = self.small_until?.min(start.saturating_add(AHEAD));
-        (start < end && end < ahead).then_some(start..ahead)
+        let last_start = std::mem::replace(&mut self.last_start, start);
+        (last_start <= start && start < end && end < ahead).then_some(start..ahead)
     }
 
     /// Whether the file has the row groups that were planned. It is the planned version; but what is known of it may
@@ -250,6 +285,9 @@ impl PinnedFile {
         let planned = &self.object_meta;
         if let Some(footer) = cached_footer(planned, cache.as_ref(), page_index) {
             return Ok(footer);
+        }
+        if !self.is_local {
+            return fetch_footer_by(self, planned, cache, page_index).await;
         }
         let read = fetch_footer(&*self.store, planned, cache, page_index).await;
         // Whether it was read from the planned version shows after.
@@ -310,6 +348,13 @@ impl PinnedFile {
     }
 }
 
+/// The planned version, or an error.
+impl MetadataFetch for &PinnedFile {
+    fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
+        self.read_pinned(range).map_err(|error| ParquetError::External(Box::new(error))).boxed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,7 +376,10 @@ mod tests {
             planned: None,
             small_until,
             ahead: None,
+            last_start: 0,
             bytes_ahead: Count::new(),
+            trips: None,
+            requests: None,
             footer_lock: Arc::default(),
             metrics,
         };

@@ -1,6 +1,6 @@
 //! The file source of a scan: DataFusion's Parquet source, with batches for partitions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -36,6 +36,7 @@ use super::partitions::merged_groups;
 use super::placed_run::PlacedScan;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
+use super::round_trips::{ColumnTrips, RoundTrips};
 use super::spatial::{SpatialScan, TestColumns};
 use crate::dataset::DatasetSnapshot;
 use crate::geo::SpatialConjunct;
@@ -108,6 +109,7 @@ struct RankedGate {
     metrics: ScanMetrics,
     spatial: SpatialMetrics,
     placement: Arc<FilterPlacement>,
+    trips: Arc<RoundTrips>,
 }
 
 impl OdpSource {
@@ -171,6 +173,14 @@ impl OdpSource {
             }
             _ => readers,
         }
+    }
+
+    /// The columns that the decoder asks for, where it asks for those of a filter first.
+    fn columns_in_turn(&self) -> Option<BTreeSet<String>> {
+        let source = self.inner.downcast_ref::<ParquetSource>()?;
+        let filter = source.filter().filter(|_| source.table_parquet_options().global.pushdown_filters)?;
+        let given = source.projection()?.iter().flat_map(|given| collect_columns(&given.expr));
+        Some(given.chain(collect_columns(&filter)).map(|column| column.name().to_owned()).collect())
     }
 
     /// The Parquet source to open.
@@ -240,7 +250,14 @@ impl OdpSource {
                 None => (Gate::new(limit, metrics.clone()), Vec::new()),
             };
             let spatial = SpatialMetrics::register(self.inner.metrics());
-            RankedGate { gate: Arc::new(gate), ranks, metrics, spatial, placement: Arc::default() }
+            RankedGate {
+                gate: Arc::new(gate),
+                ranks,
+                metrics,
+                spatial,
+                placement: Arc::default(),
+                trips: Arc::default(),
+            }
         })
     }
 
@@ -315,7 +332,11 @@ impl FileSource for OdpSource {
                     .build();
             source.create_morselizer(Arc::clone(&object_store), &config, partition)
         };
-        let readers = self.readers().counting(ranked.metrics.bytes_ahead.clone());
+        let mut readers = self.readers().counting(ranked.metrics.bytes_ahead.clone());
+        if let Some(columns) = self.columns_in_turn() {
+            let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
+            readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
+        }
         let filtered = match self.spatial_scan(readers.clone(), &ranked.spatial, partition) {
             Some(spatial) => Some(FilteredScan::Spatial(spatial)),
             // The decoder counts rows to a limit after its own filter alone.

@@ -1,0 +1,142 @@
+//! Requests to an object store for one row group: the columns of a filter first, then the others, one waiting for the
+//! other. Where the second request mostly follows, the first one asks for all.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datafusion::physical_plan::metrics::Count;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+
+/// Bytes of a row group that are worth a request too many: they take about as long as it.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// Row groups after which older ones count half.
+const REMEMBERED: u32 = 16;
+
+/// How often one request for a row group was not enough; shared by the partitions of a scan.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrips(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    row_groups: u32,
+    followed: u32,
+}
+
+impl RoundTrips {
+    fn note_row_group(&self) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.row_groups >= REMEMBERED {
+            seen.row_groups /= 2;
+            seen.followed /= 2;
+        }
+        seen.row_groups += 1;
+    }
+
+    fn note_followed(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).followed += 1;
+    }
+
+    /// Whether a second request is likely.
+    fn are_likely(&self) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        2 * seen.followed > seen.row_groups
+    }
+}
+
+/// The columns that a scan reads of its files, and what is known of the requests for them.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnTrips {
+    pub(super) trips: Arc<RoundTrips>,
+    /// Names of the top level.
+    pub(super) columns: Arc<BTreeSet<String>>,
+    /// Requests that were answered by an earlier one.
+    pub(super) saved: Count,
+}
+
+/// The requests of one reader.
+#[derive(Debug)]
+pub(super) struct RowGroupRequests {
+    scan: ColumnTrips,
+    row_groups: Vec<RowGroupBytes>,
+    /// That of the last request.
+    current: Option<usize>,
+    has_followed: bool,
+    /// Columns of it that are read already, each from its first byte in the file on.
+    held: Vec<(u64, Bytes)>,
+}
+
+#[derive(Debug)]
+struct RowGroupBytes {
+    span: Range<u64>,
+    /// The columns that the scan reads.
+    wanted: Vec<Range<u64>>,
+}
+
+impl RowGroupRequests {
+    pub(super) fn new(scan: ColumnTrips, footer: &ParquetMetaData) -> Self {
+        let of_row_group = |row_group: &RowGroupMetaData| {
+            let range = |column: &ColumnChunkMetaData| {
+                let (start, len) = column.byte_range();
+                start..start.saturating_add(len)
+            };
+            let all = row_group.columns().iter().map(range);
+            let is_wanted = |column: &&ColumnChunkMetaData| {
+                column.column_path().parts().first().is_some_and(|name| scan.columns.contains(name))
+            };
+            RowGroupBytes {
+                span: all.clone().map(|range| range.start).min().unwrap_or(0)
+                    ..all.map(|range| range.end).max().unwrap_or(0),
+                wanted: row_group.columns().iter().filter(is_wanted).map(range).collect(),
+            }
+        };
+        let row_groups = footer.row_groups().iter().map(of_row_group).collect();
+        Self { scan, row_groups, current: None, has_followed: false, held: vec![] }
+    }
+
+    /// What to read in the place of `ranges`, which are asked for: more, if that saves a request.
+    pub(super) fn instead_of(&mut self, ranges: &[Range<u64>]) -> Option<Vec<Range<u64>>> {
+        let start = ranges.first()?.start;
+        let row_group = self.row_groups.iter().position(|row_group| row_group.span.contains(&start))?;
+        if self.current == Some(row_group) {
+            if !self.has_followed {
+                self.has_followed = true;
+                self.scan.trips.note_followed();
+            }
+            return None;
+        }
+        let is_likely = self.scan.trips.are_likely();
+        self.scan.trips.note_row_group();
+        self.current = Some(row_group);
+        self.has_followed = false;
+        self.held.clear();
+        let wanted = &self.row_groups[row_group].wanted;
+        let bytes: u64 = wanted.iter().map(|range| range.end - range.start).sum();
+        // Single pages are asked for where the others are excluded: then it would not be known which of the other columns.
+        let are_whole = ranges.iter().all(|range| wanted.contains(range));
+        (is_likely && bytes <= MOST_BYTES && are_whole && wanted.len() > ranges.len()).then(|| wanted.clone())
+    }
+
+    /// Keeps what was read of `ranges` for later.
+    pub(super) fn hold(&mut self, ranges: &[Range<u64>], read: Vec<Bytes>) {
+        self.held = ranges.iter().map(|range| range.start).zip(read).collect();
+    }
+
+    /// `ranges` of what is kept; `is_asked_first`: they are why it was read.
+    pub(super) fn held(&self, ranges: &[Range<u64>], is_asked_first: bool) -> Option<Vec<Bytes>> {
+        let cut = |range: &Range<u64>| {
+            self.held.iter().find_map(|(start, bytes)| {
+                let at = |offset: u64| usize::try_from(offset.checked_sub(*start)?).ok();
+                let within = at(range.start)?..at(range.end)?;
+                (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
+            })
+        };
+        let cut: Option<Vec<Bytes>> = ranges.iter().map(cut).collect();
+        if cut.is_some() && !is_asked_first {
+            self.scan.saved.add(1);
+        }
+        cut
+    }
+}
