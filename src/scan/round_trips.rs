@@ -140,3 +140,66 @@ impl RowGroupRequests {
         cut
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two columns of a filter at 0 and 100 of each row group of 1,000 bytes, and the others at 200 and 900.
+    fn requests(trips: &Arc<RoundTrips>) -> RowGroupRequests {
+        let row_groups = (0..100)
+            .map(|i| {
+                let at = |start: u64, len: u64| 1_000 * i + start..1_000 * i + start + len;
+                let wanted = vec![at(0, 100), at(100, 100), at(200, 100), at(900, 100)];
+                RowGroupBytes { span: at(0, 1_000), wanted }
+            })
+            .collect();
+        let scan = ColumnTrips { trips: Arc::clone(trips), columns: Arc::default(), saved: Count::new() };
+        RowGroupRequests { scan, row_groups, current: None, has_followed: false, held: vec![] }
+    }
+
+    fn first(row_group: u64) -> [Range<u64>; 1] {
+        let start = 1_000 * row_group;
+        std::array::from_fn(|_| start..start + 100)
+    }
+
+    #[test]
+    fn all_columns_come_at_once_while_the_others_are_mostly_asked_for() {
+        let trips = Arc::default();
+        let mut reader = requests(&trips);
+        assert_eq!(reader.instead_of(&first(0)), None, "nothing is known yet");
+        assert_eq!(reader.instead_of(&[200..300, 900..1_000]), None);
+        let all = reader.instead_of(&first(1)).unwrap();
+        assert_eq!(all, [1_000..1_100, 1_100..1_200, 1_200..1_300, 1_900..2_000]);
+        reader.hold(&all, (0..4).map(|i| Bytes::from(vec![i; 100])).collect());
+        assert_eq!(reader.held(&first(1), true).unwrap(), [vec![0; 100]]);
+        assert_eq!(reader.instead_of(&[1_210..1_220, 1_900..2_000]), None);
+        assert_eq!(reader.held(&[1_210..1_220, 1_900..2_000], false).unwrap(), [vec![2; 10], vec![3; 100]]);
+        assert_eq!(reader.held(&[1_190..1_210], false), None, "not across two columns");
+        assert_eq!(reader.scan.saved.value(), 1);
+        // Single pages are asked for as they are, and so are bytes beyond the row groups.
+        assert_eq!(reader.instead_of(&[2_010..2_020]), None);
+        assert_eq!(reader.held(&[1_210..1_220], false), None, "another row group's are gone");
+        assert_eq!(reader.instead_of(&[1_000_000..1_000_010]), None);
+
+        // Row groups without a match end that, for the readers of other partitions too.
+        let mut other = requests(&trips);
+        let asked = (10..40).map(|row_group| other.instead_of(&first(row_group)).is_some());
+        let asked: Vec<bool> = asked.collect();
+        assert!(asked[0] && asked[4..].iter().all(|is_asked| !is_asked), "{asked:?}");
+    }
+
+    #[test]
+    fn large_row_groups_are_read_column_by_column() {
+        let trips = Arc::default();
+        let mut reader = requests(&trips);
+        for row_group in &mut reader.row_groups {
+            row_group.wanted.push(row_group.span.end..row_group.span.end + MOST_BYTES);
+        }
+        for row_group in 0..10 {
+            assert_eq!(reader.instead_of(&first(row_group)), None);
+            assert_eq!(reader.instead_of(&[1_000 * row_group + 200..1_000 * row_group + 300]), None);
+        }
+        assert!(trips.are_likely());
+    }
+}
