@@ -6,17 +6,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::compute::filter_record_batch;
+use super::nan_safety::Unprunable;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
+use datafusion::arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking, Literal};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterTracking, Literal};
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{PhysicalExpr, conjunction_opt, split_conjunction};
 
 /// One row in this many matches, at least, for the filter to be tried after decoding: with fewer, pages without a match
 /// are to be expected.
@@ -85,21 +88,81 @@ impl FilterPlacement {
 /// A filter for record batches that hold its columns after those of a scan.
 #[derive(Debug)]
 pub(super) struct LateFilter {
-    predicate: Arc<dyn PhysicalExpr>,
+    /// The first conjuncts, as far as they compare a column with a constant: that cannot fail, and costs less for all rows
+    /// than for some of them.
+    comparisons: Vec<Arc<dyn PhysicalExpr>>,
+    /// The others.
+    rest: Option<Arc<dyn PhysicalExpr>>,
     /// Columns of the scan; the others are for the filter alone.
     given: usize,
 }
 
 impl LateFilter {
+    fn new(predicate: &Arc<dyn PhysicalExpr>, given: usize) -> Self {
+        let conjuncts = split_conjunction(predicate);
+        let first = conjuncts.iter().take_while(|conjunct| is_comparison(conjunct)).count();
+        let (comparisons, rest) = conjuncts.split_at(first);
+        Self {
+            comparisons: comparisons.iter().map(|conjunct| Arc::clone(conjunct)).collect(),
+            rest: conjunction_opt(rest.iter().map(|conjunct| Arc::clone(conjunct))),
+            given,
+        }
+    }
+
     /// The rows that match, without the columns that only the filter needs.
     ///
     /// # Errors
     /// What the filter gives for any row, whether or not the decoder would have evaluated it.
     pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
-        let matches = self.predicate.evaluate(decoded)?.into_array(decoded.num_rows())?;
+        let rows = decoded.num_rows();
+        let mut matches: Option<BooleanArray> = None;
+        for comparison in &self.comparisons {
+            let of_one = without_nulls(&comparison.evaluate(decoded)?.into_array(rows)?)?;
+            matches = Some(match matches {
+                Some(matches) => and(&matches, &of_one)?,
+                None => of_one,
+            });
+        }
+        if let Some(rest) = &self.rest {
+            let of_rest = match &matches {
+                Some(matches) => rest.evaluate_selection(decoded, matches)?,
+                None => rest.evaluate(decoded)?,
+            };
+            let of_rest = without_nulls(&of_rest.into_array(rows)?)?;
+            matches = Some(match matches {
+                Some(matches) => and(&matches, &of_rest)?,
+                None => of_rest,
+            });
+        }
         let given: Vec<usize> = (0..self.given).collect();
-        Ok(filter_record_batch(&decoded.project(&given)?, as_boolean_array(&matches)?)?)
+        let given = decoded.project(&given)?;
+        match matches {
+            Some(matches) => Ok(filter_record_batch(&given, &matches)?),
+            None => Ok(given),
+        }
     }
+}
+
+/// `matches` with false for NULL.
+fn without_nulls(matches: &ArrayRef) -> Result<BooleanArray> {
+    let matches = as_boolean_array(matches)?;
+    Ok(match matches.null_count() {
+        0 => matches.clone(),
+        _ => prep_null_mask_filter(matches),
+    })
+}
+
+fn is_comparison(conjunct: &Arc<dyn PhysicalExpr>) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+
+    if conjunct.is::<Unprunable>() {
+        return conjunct.children().into_iter().all(is_comparison);
+    }
+    conjunct.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
+        matches!(binary.op(), Eq | NotEq | Lt | LtEq | Gt | GtEq)
+            && binary.left().is::<Column>()
+            && binary.right().is::<Literal>()
+    })
 }
 
 /// `source` without its filter inside the decoder, and that filter for what it then gives; `unprojected` reads all
@@ -146,12 +209,51 @@ pub(super) fn after_decoding(
     let Some(decoded) = whole.try_pushdown_projection(&ProjectionExprs::new(columns))? else {
         return internal_err!("the Parquet source takes no projection");
     };
-    Ok(Some((decoded, LateFilter { predicate: predicate.data, given })))
+    Ok(Some((decoded, LateFilter::new(&predicate.data, given))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{AsArray, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::Int64Type;
+    use datafusion::common::DFSchema;
+    use datafusion::prelude::SessionContext;
+
     use super::*;
+
+    #[test]
+    fn what_a_late_filter_leaves_is_what_all_conjuncts_are_true_for() {
+        let numbers = Int64Array::from(vec![Some(1), None, Some(3), Some(4), Some(5), None, Some(7)]);
+        let texts =
+            StringArray::from(vec![Some("a"), Some("b"), None, Some("d"), Some("a"), None, Some("g")]);
+        let columns = [
+            ("given", Arc::new(Int64Array::from_iter_values(0..7)) as ArrayRef),
+            ("n", Arc::new(numbers)),
+            ("t", Arc::new(texts)),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let schema = DFSchema::try_from(rows.schema()).unwrap();
+        let ctx = SessionContext::new();
+        for (sql, expected, comparisons) in [
+            ("n > 2", vec![2, 3, 4, 6], 1),
+            ("n > 2 AND t <> 'd'", vec![4, 6], 2),
+            ("n > 2 AND t <> 'd' AND n % 5 = 2", vec![6], 2),
+            ("n % 2 = 1 AND t >= 'a'", vec![0, 4, 6], 0),
+            ("n > 3 AND 12 / (n - 3) > 3", vec![3, 4], 1),
+            ("n IS NULL OR t = 'a'", vec![0, 1, 4, 5], 0),
+            ("n > 100 AND t = 'a'", vec![], 2),
+        ] {
+            let expr = ctx.parse_sql_expr(sql, &schema).unwrap();
+            let predicate = ctx.create_physical_expr(expr, &schema).unwrap();
+            let filter = LateFilter::new(&predicate, 1);
+            assert_eq!(filter.comparisons.len(), comparisons, "{sql}");
+            let left = filter.apply(&rows).unwrap();
+            assert_eq!(left.num_columns(), 1);
+            assert_eq!(left.column(0).as_primitive::<Int64Type>().values().to_vec(), expected, "{sql}");
+        }
+    }
 
     #[test]
     fn scattered_matches_move_the_filter_and_clustered_ones_bring_it_back_for_longer_each_time() {

@@ -158,9 +158,12 @@ mod tests {
         RowGroupRequests { scan, row_groups, current: None, has_followed: false, held: vec![] }
     }
 
+    fn one(range: Range<u64>) -> [Range<u64>; 1] {
+        std::array::from_fn(|_| range.clone())
+    }
+
     fn first(row_group: u64) -> [Range<u64>; 1] {
-        let start = 1_000 * row_group;
-        std::array::from_fn(|_| start..start + 100)
+        one(1_000 * row_group..1_000 * row_group + 100)
     }
 
     #[test]
@@ -175,12 +178,12 @@ mod tests {
         assert_eq!(reader.held(&first(1), true).unwrap(), [vec![0; 100]]);
         assert_eq!(reader.instead_of(&[1_210..1_220, 1_900..2_000]), None);
         assert_eq!(reader.held(&[1_210..1_220, 1_900..2_000], false).unwrap(), [vec![2; 10], vec![3; 100]]);
-        assert_eq!(reader.held(&[1_190..1_210], false), None, "not across two columns");
+        assert_eq!(reader.held(&one(1_190..1_210), false), None, "not across two columns");
         assert_eq!(reader.scan.saved.value(), 1);
         // Single pages are asked for as they are, and so are bytes beyond the row groups.
-        assert_eq!(reader.instead_of(&[2_010..2_020]), None);
-        assert_eq!(reader.held(&[1_210..1_220], false), None, "another row group's are gone");
-        assert_eq!(reader.instead_of(&[1_000_000..1_000_010]), None);
+        assert_eq!(reader.instead_of(&one(2_010..2_020)), None);
+        assert_eq!(reader.held(&one(1_210..1_220), false), None, "another row group's are gone");
+        assert_eq!(reader.instead_of(&one(1_000_000..1_000_010)), None);
 
         // Row groups without a match end that, for the readers of other partitions too.
         let mut other = requests(&trips);
@@ -198,7 +201,7 @@ mod tests {
         }
         for row_group in 0..10 {
             assert_eq!(reader.instead_of(&first(row_group)), None);
-            assert_eq!(reader.instead_of(&[1_000 * row_group + 200..1_000 * row_group + 300]), None);
+            assert_eq!(reader.instead_of(&one(1_000 * row_group + 200..1_000 * row_group + 300)), None);
         }
         assert!(trips.are_likely());
     }
