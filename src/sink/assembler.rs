@@ -52,6 +52,8 @@ pub(super) struct Assembler {
     pub(super) encoder: Arc<Encoder>,
     pub(super) limits: FileLimits,
     pub(super) metrics: SinkMetrics,
+    /// Empty: those of files are made from it.
+    memory: MemoryReservation,
     open: HashMap<usize, FileWriter>,
     /// Places that got a file.
     begun: HashSet<usize>,
@@ -69,9 +71,10 @@ impl Assembler {
         encoder: Arc<Encoder>,
         limits: FileLimits,
         metrics: SinkMetrics,
+        memory: MemoryReservation,
     ) -> Self {
         let (open, begun, files, finishing, finished) = Default::default();
-        Self { transaction, encoder, limits, metrics, open, begun, files, finishing, finished }
+        Self { transaction, encoder, limits, metrics, memory, open, begun, files, finishing, finished }
     }
 
     /// Carries out all commands; gives the files, complete but not visible.
@@ -136,7 +139,7 @@ impl Assembler {
         self.begun.insert(place.partition);
         let staged = self.transaction.create_file(&place.directory, self.files);
         self.files += 1;
-        FileWriter::try_new(Arc::clone(&self.encoder), staged)
+        FileWriter::try_new(Arc::clone(&self.encoder), staged, self.memory.new_empty())
     }
 
     async fn close(&mut self, place: &Place) -> Result<()> {

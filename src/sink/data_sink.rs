@@ -124,14 +124,20 @@ impl OdpSink {
                 finishing,
             },
         };
-        let assembler =
-            Assembler::new(Arc::clone(transaction), Arc::clone(&encoder), limits, self.metrics.clone());
+        let memory = MemoryConsumer::new("OdpSink").register(context.memory_pool());
+        let assembler = Assembler::new(
+            Arc::clone(transaction),
+            Arc::clone(&encoder),
+            limits,
+            self.metrics.clone(),
+            memory.new_empty(),
+        );
         let assembler = SpawnedTask::spawn(assembler.run(received));
         let submitter = Submitter {
             encoder: Arc::clone(&encoder),
             turns: Arc::new(Semaphore::new(in_flight)),
             in_flight,
-            memory: MemoryConsumer::new("OdpSink").register(context.memory_pool()),
+            memory,
             commands,
             metrics: self.metrics.clone(),
         };

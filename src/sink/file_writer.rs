@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::execution::memory_pool::MemoryReservation;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::writer::SerializedFileWriter;
 
@@ -23,6 +24,8 @@ pub(super) struct FileWriter {
     rows: u64,
     row_groups: usize,
     bytes: u64,
+    /// Of bytes that wait in memory for more.
+    memory: MemoryReservation,
 }
 
 /// A file that is complete, and not visible yet.
@@ -32,9 +35,13 @@ pub(super) struct FinishedFile {
 }
 
 impl FileWriter {
-    pub(super) fn try_new(encoder: Arc<Encoder>, staged: StagedFile) -> Result<Self> {
+    pub(super) fn try_new(
+        encoder: Arc<Encoder>,
+        staged: StagedFile,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
         let parquet = encoder.new_file()?;
-        Ok(Self { encoder, parquet, staged, geometry: None, rows: 0, row_groups: 0, bytes: 0 })
+        Ok(Self { encoder, parquet, staged, geometry: None, rows: 0, row_groups: 0, bytes: 0, memory })
     }
 
     pub(super) fn rows(&self) -> u64 {
@@ -61,7 +68,10 @@ impl FileWriter {
         self.parquet.flush()?;
         let bytes = Bytes::from(std::mem::take(self.parquet.inner_mut()));
         self.bytes += bytes.len() as u64;
-        Ok(self.staged.write(bytes).await?)
+        self.staged.write(bytes).await?;
+        // They are there whether or not the pool has room; what it lacks, rows that wait give back.
+        self.memory.resize(self.staged.buffered());
+        Ok(())
     }
 
     /// Writes the footer; `partition` are the exact texts of the file's partition values.

@@ -27,8 +27,9 @@ pub(crate) struct StagedFile {
     write: Arc<Write>,
     /// Where its bytes go, and where they will be seen; or why not.
     place: Result<Place, String>,
-    part_bytes: usize,
-    buffer: VecDeque<Bytes>,
+    pub(super) part_bytes: usize,
+    /// For the next part.
+    pub(super) buffer: VecDeque<Bytes>,
     buffered: usize,
     upload: Option<Box<dyn MultipartUpload>>,
     parts: VecDeque<SpawnedTask<object_store::Result<()>>>,
@@ -152,7 +153,21 @@ impl StagedFile {
                 return Err(self.write.failed(&place.staged, error));
             }
         }
+        self.keep_what_is_left();
         Ok(())
+    }
+
+    /// Copies what waits for the next part: it is the end of a row group, and would keep all of that in memory, for each
+    /// open file.
+    fn keep_what_is_left(&mut self) {
+        let mut left = Vec::with_capacity(self.buffered);
+        self.buffer.drain(..).for_each(|bytes| left.extend_from_slice(&bytes));
+        self.buffer.push_back(left.into());
+    }
+
+    /// Bytes that wait in memory for more.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffered
     }
 
     /// The next `part_bytes` of the buffer, or all that is left.

@@ -75,6 +75,24 @@ async fn a_write_that_is_dropped_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn an_open_file_keeps_less_than_a_part_in_memory() {
+    let place = in_memory().0;
+    let Begun::Write(transaction) = place.begin(WriteMode::Append).await.unwrap() else { panic!() };
+    let mut file = transaction.create_file("", 0);
+    for row_group in 0..3 {
+        let bytes = Bytes::from(vec![row_group; 100_100]);
+        let all = bytes.as_ptr_range();
+        file.write(bytes.clone()).await.unwrap();
+        assert!(file.buffered() <= file.part_bytes && file.buffered() > 0);
+        assert_eq!(file.buffer.iter().map(Bytes::len).sum::<usize>(), file.buffered());
+        let is_apart = |left: &Bytes| !all.contains(&left.as_ptr());
+        assert!(file.buffer.iter().all(is_apart), "the memory of a row group is kept");
+    }
+    drop(file);
+    transaction.abort().await;
+}
+
+#[tokio::test]
 async fn cleaning_removes_what_dead_writers_left_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     for place in [in_memory().0, on_disk(root.path()).0] {
