@@ -1,7 +1,7 @@
 //! How near do queries come to the time that the `parquet` crate needs to decode what they need, and to encode what
 //! they write?
 //!
-//! Data: `obs/` (time series) and `obs_geo/` (GeoParquet points in random order) below `ODP_BENCH_DATA`; without it,
+//! Data: `obs/` (time series) and `obs_geo/` (GeoParquet points; made here in random order) below `ODP_BENCH_DATA`; without it,
 //! 2,000,000 rows each are made in a temporary directory. Each question is answered in SQL on 2 threads (`odp`), and the
 //! columns and row groups that it needs are decoded on 2 threads, and dropped (`limit`): no engine on this decoder can
 //! be faster.
@@ -15,7 +15,9 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result: none on record yet.
+//! Result (2026-11-28, 2 virtual cores, 10,000,000 rows, points along a Hilbert curve; ms, `odp` against `limit`): stations 86
+//! against 48 (1.79), months 4.6 against 2.7 (1.71), area 27 against 112 (0.24: pages outside are skipped), copy 351
+//! against 449 (0.78: the limit does not encode while it decodes). Within a run they differ by 2 % and, the limit of copy, 5 %.
 
 use std::error::Error;
 use std::f64::consts::TAU;
