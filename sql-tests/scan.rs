@@ -340,6 +340,11 @@ async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_no
     assert!(rows.iter().copied().eq((0..400_000).filter(|id| id % 10 < 9)), "{} rows", rows.len());
     assert_eq!(metric(&plan, retried), 1, "{}", shown(&plan));
 
+    // Where each part would fail, one is tried.
+    let sql = "SELECT id, station FROM t WHERE id % 10 < 9 AND 100 / (id % 10 - 9) < 1000";
+    let (rows, plan) = answer(sql, "true", "true").await?;
+    assert_eq!((rows.len(), metric(&plan, retried), metric(&plan, decoded)), (360_000, 1, 140_000));
+
     // A limit counts rows that match.
     let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 LIMIT 30000").await?;
     assert!(rows.iter().copied().eq((0..30_000).map(|i| 10 * i + 3)));
@@ -374,6 +379,9 @@ async fn columns_that_are_mostly_asked_for_next_come_with_those_of_the_filter() 
         let (same, local_plan) = run(&local, sql).await?;
         assert_eq!(concat_batches(&plan.schema(), &rows)?, concat_batches(&plan.schema(), &same)?, "{sql}");
         assert_eq!(metric(&local_plan, "requests_saved"), 0);
+        // Of a store more batches are under way.
+        assert!(shown(&plan).contains("open_batch_limit=8"), "{}", shown(&plan));
+        assert!(shown(&local_plan).contains("open_batch_limit=2"), "{}", shown(&local_plan));
     }
     Ok(())
 }

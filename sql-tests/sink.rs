@@ -541,6 +541,13 @@ async fn an_append_that_could_not_be_read_beside_files_of_others_is_refused() ->
         assert!(contents(target)? == before, "{copy}");
         OdpTableProvider::open(&session(2, &[])?, text(target)).await?;
     }
+    // A table that says how it reads its columns takes rows of these.
+    let declared =
+        format!("CREATE EXTERNAL TABLE declared (id VARCHAR) STORED AS ODP LOCATION '{}/'", text(&flat));
+    run(&ctx, &declared).await?;
+    run(&ctx, "INSERT INTO declared VALUES ('eleven')").await?;
+    let all = run(&ctx, "SELECT count(*) FROM declared WHERE id IN ('3', 'eleven')").await?;
+    assert_eq!(all[0].column(0).as_primitive::<Int64Type>().value(0), 2);
     // What fits is added; and what replaces the others need not fit.
     let rows = async |target: &PathBuf| -> Result<_> {
         Ok(OdpTableProvider::open(&session(2, &[])?, text(target)).await?.snapshot().num_rows())

@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::nan_safety::Unprunable;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
 use datafusion::arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::DataType;
@@ -20,6 +19,8 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterTr
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction_opt, split_conjunction};
+
+use super::nan_safety::Unprunable;
 
 /// One row in this many matches, at least, for the filter to be tried after decoding: with fewer, pages without a match
 /// are to be expected.
@@ -73,8 +74,19 @@ impl FilterPlacement {
         }
     }
 
+    /// Rows could not be filtered after decoding: the decoder filters all others.
+    pub(super) fn note_failed(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.after = false;
+        state.held = u32::MAX;
+    }
+
     pub(super) fn note_after(&self, found: Decoded) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.after {
+            // Decided meanwhile, by another partition.
+            return;
+        }
         if found.empty.saturating_mul(MOST_EMPTY) <= found.batches {
             state.next_hold = FIRST_HOLD;
         } else {

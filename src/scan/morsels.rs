@@ -1,5 +1,6 @@
 //! DataFusion's morsels of a batch run, held behind the gate, with panics of the decoder turned into errors.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
@@ -137,6 +138,24 @@ impl Morsel for FilteredRun {
             FilteredScan::Placed(scan) => open_placed(scan, inner, file, batches),
         }
     }
+}
+
+/// Streams of the rows of `file`, in order.
+pub(super) async fn read_on(
+    morselizer: &dyn Morselizer,
+    file: PartitionedFile,
+) -> Result<VecDeque<BoxStream<'static, Result<RecordBatch>>>> {
+    let mut planners: Vec<Box<dyn MorselPlanner>> = vec![morselizer.plan_file(file)?];
+    let mut streams = VecDeque::new();
+    while let Some(planner) = planners.pop() {
+        let Some(mut plan) = planner.plan()? else { continue };
+        streams.extend(plan.take_morsels().into_iter().map(|morsel| morsel.into_stream()));
+        planners.extend(plan.take_ready_planners().into_iter().rev());
+        if let Some(pending) = plan.take_pending_planner() {
+            planners.push(pending.into_future().await?);
+        }
+    }
+    Ok(streams)
 }
 
 /// What everything of one open run shares: its permit, and its name for errors.

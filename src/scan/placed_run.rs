@@ -10,15 +10,16 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_plan::metrics::Count;
-use datafusion_datasource::morsel::{MorselPlanner, Morselizer};
+use datafusion_datasource::morsel::Morselizer;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
+use super::morsels::read_on;
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
-/// Rows between two decisions, at first: opening the Parquet source again costs as much as reading a few thousand.
+/// Rows between two decisions, at first; twice as many each time, since the Parquet source is opened for each.
 const FIRST_ROWS: u64 = 64 << 10;
 const MOST_ROWS: u64 = 4 << 20;
 
@@ -105,6 +106,7 @@ impl Run {
                     Ok(next) => next,
                     Err(_) => {
                         self.scan.metrics.retries.add(1);
+                        self.scan.placement.note_failed();
                         let (batches, skip) = (part.batches.clone(), part.matched);
                         let streams = self.open_inside(batches.clone()).await?;
                         self.current = Some(Part { batches, streams, decoded: None, matched: 0, skip });
@@ -162,6 +164,7 @@ impl Run {
                 return Ok(Part { batches, streams, decoded: Some(Decoded::default()), matched: 0, skip: 0 });
             }
             scan.metrics.retries.add(1);
+            scan.placement.note_failed();
         }
         let streams = self.open_inside(batches.clone()).await?;
         Ok(Part { batches, streams, decoded: None, matched: 0, skip: 0 })
@@ -223,21 +226,3 @@ impl Part {
 
 /// Reading on after decoding failed.
 struct Failed;
-
-/// Streams of the rows of `file`, in order.
-pub(super) async fn read_on(
-    morselizer: &dyn Morselizer,
-    file: PartitionedFile,
-) -> Result<VecDeque<BoxStream<'static, Result<RecordBatch>>>> {
-    let mut planners: Vec<Box<dyn MorselPlanner>> = vec![morselizer.plan_file(file)?];
-    let mut streams = VecDeque::new();
-    while let Some(planner) = planners.pop() {
-        let Some(mut plan) = planner.plan()? else { continue };
-        streams.extend(plan.take_morsels().into_iter().map(|morsel| morsel.into_stream()));
-        planners.extend(plan.take_ready_planners().into_iter().rev());
-        if let Some(pending) = plan.take_pending_planner() {
-            planners.push(pending.into_future().await?);
-        }
-    }
-    Ok(streams)
-}

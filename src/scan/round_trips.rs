@@ -9,7 +9,7 @@ use bytes::Bytes;
 use datafusion::physical_plan::metrics::Count;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
-/// Bytes of a row group that are worth a request too many: they take about as long as it.
+/// Bytes of a row group that are worth a request too many, at most.
 const MOST_BYTES: u64 = 8 << 20;
 
 /// Row groups after which older ones count half.

@@ -16,6 +16,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, ObjectStore, ObjectStoreExt};
 use futures::{StreamExt, TryStreamExt};
+use parquet::file::metadata::ParquetMetaData;
 
 use super::beside::check_beside;
 use super::commit_record::{
@@ -55,6 +56,8 @@ pub(crate) struct Transaction {
     /// The files that are visible, and the state of the log.
     base: Base,
     keep_replaced: bool,
+    /// The rows have the columns of a table that is open on the dataset.
+    are_of_table: bool,
 }
 
 /// What a write is based on.
@@ -131,7 +134,9 @@ impl Transaction {
         let write = Arc::new(Write::begin(target, disk).await?);
         let begun = Self::begin_in(&write, mode, file_extensions).await;
         match begun {
-            Ok(Ok(base)) => Ok(Begun::Write(Self { write, mode, base, keep_replaced: false })),
+            Ok(Ok(base)) => {
+                Ok(Begun::Write(Self { write, mode, base, keep_replaced: false, are_of_table: false }))
+            }
             Ok(Err(refused)) => {
                 write.abort().await;
                 refused
@@ -215,12 +220,24 @@ impl Transaction {
             _ => {}
         }
         let write = Arc::new(Write::begin(target, disk).await?);
-        Ok(Begun::Write(Self { write, mode, base: Base::default(), keep_replaced: false }))
+        Ok(Begun::Write(Self {
+            write,
+            mode,
+            base: Base::default(),
+            keep_replaced: false,
+            are_of_table: false,
+        }))
     }
 
     /// Replaced files stay until they are cleaned, for readers that opened the dataset before.
     pub(crate) fn with_keep_replaced(mut self, keep_replaced: bool) -> Self {
         self.keep_replaced = keep_replaced;
+        self
+    }
+
+    /// Rows have the columns of a table that is open on the dataset, and can be read by it: they are not compared.
+    pub(crate) fn with_rows_of_table(mut self, are_of_table: bool) -> Self {
+        self.are_of_table = are_of_table;
         self
     }
 
@@ -288,11 +305,13 @@ impl Transaction {
         if added.is_empty() && removed.is_empty() {
             return Ok(Commit { version: Some(self.base.state.version), files: vec![], removed: vec![] });
         }
-        verify(write.target.store.as_ref(), &files).await?;
-        let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
-        let stays = |file: &&ListedFile| !gone.contains(file.relative_path().as_str());
-        let staying: Vec<&ListedFile> = self.base.files.iter().filter(stays).collect();
-        check_beside(&write.target, &staying, &files, columns).await?;
+        let footer = verify(write.target.store.as_ref(), &files).await?;
+        if let (Some(added), Some(footer), false) = (files.first(), footer, self.are_of_table) {
+            let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
+            let stays = |file: &&ListedFile| !gone.contains(file.relative_path().as_str());
+            let staying: Vec<&ListedFile> = self.base.files.iter().filter(stays).collect();
+            check_beside(&write.target, &staying, (added, &footer), columns).await?;
+        }
         self.ensure_begun().await?;
         publish(write, &files).await?;
         let mut record = Record {
@@ -553,14 +572,18 @@ fn check_columns(target: &Target, state: &LogState, record: &Record) -> Result<(
     }
 }
 
-/// Reads the footer of each file again: it must have the size, rows and row groups that were written.
-async fn verify(store: &dyn ObjectStore, files: &[DataFile]) -> Result<(), OdpError> {
+/// Reads the footer of each file again: it must have the size, rows and row groups that were written. Gives one of them.
+async fn verify(
+    store: &dyn ObjectStore,
+    files: &[DataFile],
+) -> Result<Option<Arc<ParquetMetaData>>, OdpError> {
     let verified = files.iter().map(async |file| verify_file(store, file).await);
     let verified: Vec<_> = verified.collect();
-    futures::stream::iter(verified).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await
+    let verified = futures::stream::iter(verified).buffer_unordered(CONCURRENT_REQUESTS);
+    verified.try_fold(None, async |_, footer| Ok(Some(footer))).await
 }
 
-async fn verify_file(store: &dyn ObjectStore, file: &DataFile) -> Result<(), OdpError> {
+async fn verify_file(store: &dyn ObjectStore, file: &DataFile) -> Result<Arc<ParquetMetaData>, OdpError> {
     let location = || file.staged.path.clone();
     let invalid = |source: BoxError| OdpError::InvalidData { location: location(), source };
     let meta = store
@@ -580,7 +603,7 @@ async fn verify_file(store: &dyn ObjectStore, file: &DataFile) -> Result<(), Odp
         let wanted = (file.rows, file.row_groups);
         return Err(invalid(format!("rows and row groups are {found:?}, {wanted:?} were written").into()));
     }
-    Ok(())
+    Ok(footer)
 }
 
 /// Moves files on a disk to where they will be seen, and forces their names to the disk.

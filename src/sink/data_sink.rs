@@ -299,7 +299,8 @@ impl DataSink for OdpSink {
             Begun::Nothing => self.report(None, Vec::new(), Vec::new()),
             Begun::Write(transaction) => {
                 let keep_replaced = self.request.options.keeps_replaced();
-                let transaction = Arc::new(transaction.with_keep_replaced(keep_replaced));
+                let transaction = transaction.with_keep_replaced(keep_replaced);
+                let transaction = Arc::new(transaction.with_rows_of_table(self.request.has_fixed_columns));
                 // A panic of what makes the rows must not leave them half written.
                 let staged = AssertUnwindSafe(self.stage(data, &transaction, context)).catch_unwind().await;
                 let staged = staged

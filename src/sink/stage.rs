@@ -157,12 +157,12 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Copies what waits for the next part: it is the end of a row group, and would keep all of that in memory, for each
-    /// open file.
+    /// Copies what the last bytes leave for the next part: it is the end of a row group, and would keep all of that in
+    /// memory, for each open file.
     fn keep_what_is_left(&mut self) {
-        let mut left = Vec::with_capacity(self.buffered);
-        self.buffer.drain(..).for_each(|bytes| left.extend_from_slice(&bytes));
-        self.buffer.push_back(left.into());
+        if let Some(last) = self.buffer.back_mut() {
+            *last = Bytes::copy_from_slice(last);
+        }
     }
 
     /// Bytes that wait in memory for more.

@@ -35,7 +35,7 @@ use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
 use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
 use crate::scan::metrics::SpatialMetrics;
-use crate::scan::placed_run::read_on;
+use crate::scan::morsels::read_on;
 use crate::scan::reader::PinnedReaderFactory;
 
 /// Rows that are tested before the first of them is read on: what a LIMIT may test in vain, and the price of opening
