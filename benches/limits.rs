@@ -19,8 +19,9 @@
 //! against 48 (1.79), months 4.6 against 2.7 (1.71), area 27 against 112 (0.24: pages outside are skipped), copy 351
 //! against 449 (0.78: the limit does not encode while it decodes). Within a run they differ by 2 % and, the limit of copy, 5 %.
 
+mod star;
+
 use std::error::Error;
-use std::f64::consts::TAU;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
     let observations = Files::open(&data.join("obs"))?;
     let points = Files::open(&data.join("obs_geo"))?;
     let copied = temporary.path().join("copied.parquet");
-    let star = star();
+    let star = star::star();
     let questions = [
         (
             "stations",
@@ -147,18 +148,6 @@ async fn make(directory: &Path) -> Result<PathBuf> {
         ctx.sql(&copy).await?.collect().await?;
     }
     Ok(directory.to_owned())
-}
-
-/// A star of 100 vertices around the middle of the data.
-fn star() -> String {
-    let mut ring: Vec<String> = (0..100)
-        .map(|i| {
-            let (turn, long) = (TAU * f64::from(i) / 100.0, f64::from(6 + 6 * (i % 2)));
-            format!("{:.6} {:.6}", 10.0 + long * turn.cos(), 63.0 + long / 2.0 * turn.sin())
-        })
-        .collect();
-    ring.extend(ring.first().cloned());
-    format!("POLYGON (({}))", ring.join(", "))
 }
 
 fn all(_: &RowGroupMetaData) -> bool {

@@ -29,9 +29,10 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 
+mod star;
+
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::f64::consts::TAU;
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -299,7 +300,7 @@ struct Question {
 
 fn questions() -> Vec<Question> {
     let query = |name, sql: &str| Question { name, table: "obs", work: Work::Query(sql.to_owned(), None) };
-    let star = star();
+    let star = star::star();
     let area = "SELECT count(*), avg(temperature_c) FROM obs_geo WHERE";
     let within = format!("st_within(geometry, '{star}')");
     let in_box = "longitude BETWEEN -2 AND 22 AND latitude BETWEEN 57 AND 69";
@@ -342,18 +343,6 @@ fn questions() -> Vec<Question> {
             work: Work::Copy("SELECT * FROM obs WHERE temperature_c > 12.0 AND depth_m <= 50".to_owned()),
         },
     ]
-}
-
-/// A star of 100 vertices around the middle of the data.
-fn star() -> String {
-    let mut ring: Vec<String> = (0..100)
-        .map(|i| {
-            let (turn, long) = (TAU * f64::from(i) / 100.0, f64::from(6 + 6 * (i % 2)));
-            format!("{:.6} {:.6}", 10.0 + long * turn.cos(), 63.0 + long / 2.0 * turn.sin())
-        })
-        .collect();
-    ring.extend(ring.first().cloned());
-    format!("POLYGON (({}))", ring.join(", "))
 }
 
 #[derive(Debug, Clone, PartialEq)]
