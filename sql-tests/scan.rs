@@ -402,6 +402,18 @@ async fn small_batches_that_are_read_backwards_are_not_read_ahead() -> Result<()
 }
 
 #[tokio::test]
+async fn local_files_in_memory_are_read_without_another_thread() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (5, 20, 2_000), &[]).await?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM t").await?;
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 200_000);
+    // The first of a scan is not, nor one after a read that was interrupted for long.
+    let at_once = metric(&plan, "reads_at_once");
+    assert!((1..=99).contains(&at_once), "{}", shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let ctx =

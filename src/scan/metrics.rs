@@ -68,6 +68,8 @@ pub(crate) struct ScanMetrics {
     pub(crate) gate_lends: Count,
     /// Bytes of runs of small batches that were read ahead, asked for or not.
     pub(crate) bytes_ahead: Count,
+    /// Reads of local files that came from memory, without another thread.
+    pub(super) reads_at_once: Count,
     /// Requests for columns that an earlier request had brought along.
     pub(super) requests_saved: Count,
     pub(super) placement: PlacementMetrics,
@@ -95,6 +97,7 @@ impl ScanMetrics {
             peak_open: MetricBuilder::new(metrics).global_gauge("peak_open_batches"),
             gate_lends: counter("gate_lends"),
             bytes_ahead: counter("bytes_read_ahead"),
+            reads_at_once: counter("reads_at_once"),
             requests_saved: counter("requests_saved"),
             placement: PlacementMetrics {
                 batches: counter("batches_filtered_decoded"),

@@ -3,6 +3,7 @@
 mod admission;
 mod certainty;
 mod filter_placement;
+mod local_file;
 mod metrics;
 mod morsels;
 mod nan_safety;

@@ -23,6 +23,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::local_file::{FromMemory, LocalFile, ReadError};
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
@@ -50,6 +51,9 @@ pub(crate) struct PinnedReaderFactory {
     footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
     /// Bytes of small batches that were read ahead.
     bytes_ahead: Count,
+    memory: Arc<FromMemory>,
+    /// Reads of files in this machine's memory, where they were asked for.
+    reads_at_once: Count,
     /// What one row group takes of several requests; `None` where that makes no difference.
     trips: Option<ColumnTrips>,
 }
@@ -63,8 +67,19 @@ impl PinnedReaderFactory {
         snapshot: Arc<DatasetSnapshot>,
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
-        let (footers, bytes_ahead) = Default::default();
-        Self { store, cache, is_local, page_index, snapshot, footers, bytes_ahead, trips: None }
+        let (footers, bytes_ahead, memory, reads_at_once) = Default::default();
+        Self {
+            store,
+            cache,
+            is_local,
+            page_index,
+            snapshot,
+            footers,
+            bytes_ahead,
+            memory,
+            reads_at_once,
+            trips: None,
+        }
     }
 
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
@@ -73,9 +88,9 @@ impl PinnedReaderFactory {
         Self { page_index: PageIndexPolicy::Optional, ..self }
     }
 
-    /// Readers that count what they read ahead.
-    pub(super) fn counting(self, bytes_ahead: Count) -> Self {
-        Self { bytes_ahead, ..self }
+    /// Readers that count what they read ahead, and what was read where it was asked for.
+    pub(super) fn counting(self, bytes_ahead: Count, reads_at_once: Count) -> Self {
+        Self { bytes_ahead, reads_at_once, ..self }
     }
 
     /// Readers that save requests, if each of them takes its time.
@@ -91,6 +106,9 @@ impl PinnedReaderFactory {
                 store: Arc::clone(&self.store),
                 object_meta: file.object_meta.clone(),
                 is_local: self.is_local,
+                open: None,
+                memory: Arc::clone(&self.memory),
+                reads_at_once: self.reads_at_once.clone(),
             },
             cache: Arc::clone(&self.cache),
             page_index: self.page_index,
@@ -274,6 +292,10 @@ struct PinnedFile {
     store: Arc<dyn ObjectStore>,
     object_meta: ObjectMeta,
     is_local: bool,
+    /// Local files stay open after the first read.
+    open: Option<LocalFile>,
+    memory: Arc<FromMemory>,
+    reads_at_once: Count,
 }
 
 impl PinnedFile {
@@ -299,16 +321,51 @@ impl PinnedFile {
         read
     }
 
-    async fn read(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
-        let path = &self.object_meta.location;
+    async fn read(&mut self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
         if self.is_local {
-            // One open file serves all ranges; whether it was the right one shows after.
-            let read = self.store.get_ranges(path, ranges).await;
-            let now = self.store.head(path).await.map_err(|error| self.failed(error))?;
-            self.check(&now)?;
-            return read.map_err(|error| self.failed(error));
+            if self.open.is_none() {
+                self.open = self.open().await?;
+            }
+            return match &self.open {
+                Some(file) => self.read_open(file, ranges).await,
+                None => self.read_local(ranges).await,
+            };
         }
         coalesce_ranges(ranges, |range| self.read_pinned(range), OBJECT_STORE_COALESCE_DEFAULT).await
+    }
+
+    /// `None` if the store has no file for it.
+    async fn open(&self) -> std::result::Result<Option<LocalFile>, OdpError> {
+        let found = self.store.get(&self.object_meta.location).await.map_err(|error| self.failed(error))?;
+        self.check(&found.meta)?;
+        Ok(LocalFile::of(found))
+    }
+
+    async fn read_open(
+        &self,
+        file: &LocalFile,
+        ranges: &[Range<u64>],
+    ) -> std::result::Result<Vec<Bytes>, OdpError> {
+        let location = || self.object_meta.location.to_string();
+        match file.read(ranges, &self.memory).await {
+            Ok((read, is_at_once)) => {
+                self.reads_at_once.add(usize::from(is_at_once));
+                Ok(read)
+            }
+            Err(ReadError::Changed) => Err(OdpError::Changed { path: location() }),
+            Err(ReadError::Io(error)) => {
+                Err(OdpError::Storage { location: location(), source: Box::new(error) })
+            }
+        }
+    }
+
+    async fn read_local(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
+        let path = &self.object_meta.location;
+        // One open file serves all ranges; whether it was the right one shows after.
+        let read = self.store.get_ranges(path, ranges).await;
+        let now = self.store.head(path).await.map_err(|error| self.failed(error))?;
+        self.check(&now)?;
+        read.map_err(|error| self.failed(error))
     }
 
     async fn read_pinned(&self, range: Range<u64>) -> std::result::Result<Bytes, OdpError> {
@@ -370,7 +427,14 @@ mod tests {
         let metrics = ParquetFileMetrics::new(0, "data.parquet", &ExecutionPlanMetricsSet::new());
         let runtime = datafusion::execution::runtime_env::RuntimeEnv::default();
         let reader = PinnedReader {
-            file: PinnedFile { store, object_meta, is_local: false },
+            file: PinnedFile {
+                store,
+                object_meta,
+                is_local: false,
+                open: None,
+                memory: Arc::default(),
+                reads_at_once: Count::new(),
+            },
             cache: runtime.cache_manager.get_file_metadata_cache(),
             page_index: PageIndexPolicy::Skip,
             planned: None,

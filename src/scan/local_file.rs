@@ -1,0 +1,225 @@
+//! An open file of this machine. What the system holds in memory is read where it is asked for: handing that to another
+//! thread and back costs more than the reading.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use datafusion::object_store::{GetResult, GetResultPayload, ObjectMeta};
+
+/// The most bytes that are read where they are asked for: a few milliseconds of copying.
+const MOST_AT_ONCE: u64 = 16 << 20;
+
+/// Reads that take longer than this and a nanosecond for each byte come from a disk.
+const LATENCY: Duration = Duration::from_micros(200);
+
+/// Whether the last read of a scan came from memory.
+#[derive(Debug, Default)]
+pub(super) struct FromMemory(AtomicBool);
+
+impl FromMemory {
+    fn note(&self, bytes: u64, elapsed: Duration) {
+        self.0.store(elapsed < LATENCY + Duration::from_nanos(bytes), Ordering::Relaxed);
+    }
+
+    fn is_likely(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What shows that a file was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    len: u64,
+    modified: SystemTime,
+}
+
+impl Written {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { len: metadata.len(), modified: metadata.modified()? })
+    }
+}
+
+/// One version of a file, open: replacing the file does not change it, writing to it shows.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    file: Arc<File>,
+    written: Written,
+}
+
+/// Why bytes could not be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The file was written to since it was opened.
+    Changed,
+    Io(io::Error),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl LocalFile {
+    /// `None` if the store has no file to give, or what it said of the file is not true of it any more; and where files
+    /// are not read at a place without moving in them.
+    pub(super) fn of(found: GetResult) -> Option<Self> {
+        let GetResult { payload: GetResultPayload::File(file, _), meta, .. } = found else { return None };
+        if cfg!(not(unix)) {
+            return None;
+        }
+        let written = Written::of(&file).ok()?;
+        is_of(&written, &meta).then(|| Self { file: Arc::new(file), written })
+    }
+
+    /// The bytes of `ranges`, and whether they were read without another thread.
+    pub(super) async fn read(
+        &self,
+        ranges: &[Range<u64>],
+        memory: &Arc<FromMemory>,
+    ) -> Result<(Vec<Bytes>, bool), ReadError> {
+        let bytes: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        let (file, written, memory) = (Arc::clone(&self.file), self.written, Arc::clone(memory));
+        let runtime = match memory.is_likely() && bytes <= MOST_AT_ONCE {
+            true => None,
+            false => tokio::runtime::Handle::try_current().ok(),
+        };
+        let Some(runtime) = runtime else {
+            return Ok((read_timed(&file, written, ranges, bytes, &memory)?, true));
+        };
+        let ranges = ranges.to_vec();
+        let read = runtime.spawn_blocking(move || read_timed(&file, written, &ranges, bytes, &memory)).await;
+        Ok((read.map_err(io::Error::other)??, false))
+    }
+}
+
+/// Same precision: both come from the file system.
+fn is_of(written: &Written, meta: &ObjectMeta) -> bool {
+    written.len == meta.size && chrono::DateTime::<chrono::Utc>::from(written.modified) == meta.last_modified
+}
+
+fn read_timed(
+    file: &File,
+    written: Written,
+    ranges: &[Range<u64>],
+    bytes: u64,
+    memory: &FromMemory,
+) -> Result<Vec<Bytes>, ReadError> {
+    let begun = Instant::now();
+    let read = ranges.iter().map(|range| read_range(file, range)).collect::<io::Result<Vec<Bytes>>>();
+    // A file that was cut short is changed rather than too short.
+    if Written::of(file)? != written {
+        return Err(ReadError::Changed);
+    }
+    memory.note(bytes, begun.elapsed());
+    Ok(read?)
+}
+
+#[cfg(unix)]
+fn read_range(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
+    let wanted = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+    let mut read = vec![];
+    read.try_reserve_exact(wanted)?;
+    // More room than was asked for is possible.
+    while read.len() < wanted {
+        let at = range.start + read.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut read), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    read.truncate(wanted);
+    Ok(read.into())
+}
+
+#[cfg(not(unix))]
+fn read_range(_: &File, _: &Range<u64>) -> io::Result<Bytes> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use datafusion::object_store::local::LocalFileSystem;
+    use datafusion::object_store::memory::InMemory;
+    use datafusion::object_store::path::Path;
+    use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+
+    fn bytes() -> Vec<u8> {
+        (0..200_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect()
+    }
+
+    async fn open(dir: &std::path::Path) -> (LocalFile, std::path::PathBuf) {
+        let path = dir.join("data");
+        std::fs::write(&path, bytes()).unwrap();
+        let store = LocalFileSystem::new();
+        let found = store.get(&Path::from_absolute_path(&path).unwrap()).await.unwrap();
+        (LocalFile::of(found).unwrap(), path)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_fast_is_read_at_once_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = open(dir.path()).await;
+        let memory = Arc::new(FromMemory::default());
+        let ranges = [100..100_100, 0..0, 199_999..200_000];
+        for is_likely in [false, true] {
+            memory.0.store(is_likely, Ordering::Relaxed);
+            let (read, is_at_once) = file.read(&ranges, &memory).await.unwrap();
+            assert_eq!(is_at_once, is_likely);
+            assert_eq!(read[0], bytes()[100..100_100]);
+            assert!(read[1].is_empty());
+            assert_eq!(read[2], bytes()[199_999..]);
+        }
+        memory.note(1_000_000, Duration::from_micros(900));
+        assert!(memory.is_likely());
+        memory.note(1_000, Duration::from_millis(2));
+        assert!(!memory.is_likely(), "it came from a disk");
+    }
+
+    #[tokio::test]
+    async fn much_is_read_on_another_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = open(dir.path()).await;
+        let memory = Arc::new(FromMemory::default());
+        memory.0.store(true, Ordering::Relaxed);
+        let ranges = vec![0..200_000; 100];
+        let (read, is_at_once) = file.read(&ranges, &memory).await.unwrap();
+        assert!(!is_at_once && read.len() == 100 && read.iter().all(|read| *read == bytes()));
+    }
+
+    #[tokio::test]
+    async fn writing_to_it_shows_and_replacing_it_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, path) = open(dir.path()).await;
+        let memory = Arc::new(FromMemory::default());
+        std::fs::write(dir.path().join("other"), vec![0; 10]).unwrap();
+        std::fs::rename(dir.path().join("other"), &path).unwrap();
+        let (read, _) = file.read(&[0..10], &memory).await.unwrap();
+        assert_eq!(read[0], bytes()[..10]);
+        let beyond = file.read(&[199_000..200_001], &memory).await.unwrap_err();
+        assert!(matches!(beyond, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
+
+        let (file, path) = open(dir.path()).await;
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();
+        for is_likely in [false, true] {
+            memory.0.store(is_likely, Ordering::Relaxed);
+            assert!(matches!(file.read(&[0..10], &memory).await, Err(ReadError::Changed)));
+            assert!(matches!(file.read(&[60_000..60_010], &memory).await, Err(ReadError::Changed)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_files_gives_none() {
+        let store = InMemory::new();
+        store.put(&Path::from("data"), bytes().into()).await.unwrap();
+        assert!(LocalFile::of(store.get(&Path::from("data")).await.unwrap()).is_none());
+    }
+}
