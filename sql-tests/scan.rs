@@ -17,6 +17,7 @@ use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider};
 use futures::TryStreamExt;
@@ -398,6 +399,32 @@ async fn small_batches_that_are_read_backwards_are_not_read_ahead() -> Result<()
     assert!(ids(&rows).iter().copied().eq((1_000..40_000).rev()));
     let ahead = metric(&plan, "bytes_read_ahead");
     assert!(ahead < all && all > 500_000, "{ahead} of {all}: {}", shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn very_many_batches_are_counted_without_their_columns() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (10, 500, 2), &[]).await?;
+    let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+    for projection in [vec![], vec![0]] {
+        let scan = table.scan(&ctx.state(), Some(&projection), &[], None).await?;
+        let partitions = scan.output_partitioning().partition_count();
+        assert_eq!(partitions, 1_024);
+        let of_partition = |i| {
+            StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new().with_partition(Some(i)))
+        };
+        let known = (0..partitions).map(of_partition).collect::<datafusion::common::Result<Vec<_>>>()?;
+        let rows: Vec<_> = known.iter().map(|known| known.num_rows).collect();
+        assert!(rows.iter().all(|rows| matches!(rows, Precision::Exact(8..=10))), "{rows:?}");
+        assert_eq!(rows.iter().filter_map(Precision::get_value).sum::<usize>(), 10_000);
+        let columns = known.iter().flat_map(|known| &known.column_statistics);
+        assert!(columns.clone().all(|column| column.min_value != Precision::Absent));
+        assert_eq!(columns.count(), 1_024 * projection.len());
+    }
+    let (rows, plan) = run(&ctx, "SELECT count(*) FROM t").await?;
+    assert!(shown(&plan).contains("PlaceholderRowExec"), "{}", shown(&plan));
+    assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 10_000);
     Ok(())
 }
 

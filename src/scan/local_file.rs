@@ -144,13 +144,14 @@ fn read_range(_: &File, _: &Range<u64>) -> io::Result<Bytes> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
+    use datafusion::object_store::ObjectStoreExt;
     use datafusion::object_store::local::LocalFileSystem;
     use datafusion::object_store::memory::InMemory;
     use datafusion::object_store::path::Path;
-    use datafusion::object_store::{ObjectStore, ObjectStoreExt};
 
     fn bytes() -> Vec<u8> {
         (0..200_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect()
@@ -162,6 +163,14 @@ mod tests {
         let store = LocalFileSystem::new();
         let found = store.get(&Path::from_absolute_path(&path).unwrap()).await.unwrap();
         (LocalFile::of(found).unwrap(), path)
+    }
+
+    async fn one(
+        file: &LocalFile,
+        range: Range<u64>,
+        memory: &Arc<FromMemory>,
+    ) -> Result<(Vec<Bytes>, bool), ReadError> {
+        file.read(std::slice::from_ref(&range), memory).await
     }
 
     #[tokio::test]
@@ -202,17 +211,17 @@ mod tests {
         let memory = Arc::new(FromMemory::default());
         std::fs::write(dir.path().join("other"), vec![0; 10]).unwrap();
         std::fs::rename(dir.path().join("other"), &path).unwrap();
-        let (read, _) = file.read(&[0..10], &memory).await.unwrap();
+        let (read, _) = one(&file, 0..10, &memory).await.unwrap();
         assert_eq!(read[0], bytes()[..10]);
-        let beyond = file.read(&[199_000..200_001], &memory).await.unwrap_err();
+        let beyond = one(&file, 199_000..200_001, &memory).await.unwrap_err();
         assert!(matches!(beyond, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
 
         let (file, path) = open(dir.path()).await;
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();
         for is_likely in [false, true] {
             memory.0.store(is_likely, Ordering::Relaxed);
-            assert!(matches!(file.read(&[0..10], &memory).await, Err(ReadError::Changed)));
-            assert!(matches!(file.read(&[60_000..60_010], &memory).await, Err(ReadError::Changed)));
+            assert!(matches!(one(&file, 0..10, &memory).await, Err(ReadError::Changed)));
+            assert!(matches!(one(&file, 60_000..60_010, &memory).await, Err(ReadError::Changed)));
         }
     }
 

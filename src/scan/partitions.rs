@@ -1,7 +1,11 @@
 //! How the kept batches of a scan lie in its partitions.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 
 use super::source::BatchRun;
@@ -18,17 +22,30 @@ const MERGED: usize = 1024;
 /// the most promising first.
 const MOST_DESCRIBED: usize = 4096;
 
-/// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`.
+/// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`; then
+/// with statistics of columns only if the scan reads any: they are most of what planning takes.
 pub(super) fn planned_groups(
     snapshot: &DatasetSnapshot,
     kept: &[usize],
     partition_limit: Option<usize>,
+    reads_columns: bool,
 ) -> Vec<FileGroup> {
     let is_many = kept.len() > MOST_SINGLE;
     if let Some(limit) = partition_limit.map(|limit| limit.max(MERGED)).filter(|limit| kept.len() > *limit)
         && is_many
     {
-        return merged_groups(snapshot, kept, limit);
+        if reads_columns {
+            return merged_groups(snapshot, kept, limit);
+        }
+        let counted = |group: Range<usize>| {
+            let rows =
+                kept[group.clone()].iter().map(|&i| snapshot.batches()[i].rows).fold(0, u64::saturating_add);
+            let rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+            let statistics =
+                Statistics::new_unknown(snapshot.table_schema().table_schema()).with_num_rows(rows);
+            FileGroup::new(files(snapshot, &kept[group], false)).with_statistics(Arc::new(statistics))
+        };
+        return balanced(snapshot, kept, limit).into_iter().map(counted).collect();
     }
     let group = |&i: &usize| {
         let file = snapshot.partitioned_file(i..i + 1, !is_many).with_extension(BatchRun(i..i + 1));
@@ -76,16 +93,20 @@ fn runs_by_file(snapshot: &DatasetSnapshot, batches: &[usize]) -> Vec<Range<usiz
     batches.chunk_by(continues).filter_map(|run| Some(*run.first()?..run.last()? + 1)).collect()
 }
 
+fn files(snapshot: &DatasetSnapshot, batches: &[usize], is_described: bool) -> Vec<PartitionedFile> {
+    let file = |run: Range<usize>| {
+        snapshot.partitioned_file(run.clone(), is_described).with_extension(BatchRun(run))
+    };
+    runs_by_file(snapshot, batches).into_iter().map(file).collect()
+}
+
 /// One group that reads `batches`, adjacent ones of a file through one reader.
 fn file_group(snapshot: &DatasetSnapshot, batches: &[usize], is_described: bool) -> FileGroup {
-    let files = runs_by_file(snapshot, batches)
-        .into_iter()
-        .map(|run| snapshot.partitioned_file(run.clone(), is_described).with_extension(BatchRun(run)))
-        .collect();
+    let files = files(snapshot, batches, is_described);
     let is_contiguous = batches.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let statistics = match (batches.first(), batches.last()) {
         (Some(&first), Some(&last)) if is_contiguous => Some(snapshot.range_statistics(first..last + 1)),
-        _ => snapshot.statistics_at(batches).ok().map(std::sync::Arc::new),
+        _ => snapshot.statistics_at(batches).ok().map(Arc::new),
     };
     match statistics {
         Some(statistics) => FileGroup::new(files).with_statistics(statistics),

@@ -46,7 +46,8 @@ pub(crate) fn plan_scan(
     let at_once = runs_at_once(snapshot, &indices, target_partitions);
     let partition_limit = options.partition_limit(at_once);
     let ordering = provable_orders(snapshot, &indices, request.ordering, partition_limit)?;
-    let groups = planned_groups(snapshot, &indices, partition_limit);
+    let reads_columns = request.projection.is_none_or(|columns| !columns.is_empty());
+    let groups = planned_groups(snapshot, &indices, partition_limit, reads_columns);
     let (partitions, kept_len) = (groups.len(), indices.len());
     let readers = readers(state, snapshot)?;
     let unprojected = parquet_source(state, snapshot, &options, readers.clone());
