@@ -25,7 +25,10 @@
 //! cargo bench --features cli --bench object_store_latency -- --test       # small data, 2 ms, one session
 //! ```
 //!
-//! Result: none on record yet.
+//! Result (2026-11-28, 2 virtual cores, 10,000,000 rows, 30 ms a request, first query; ms, `odp` against `listing`): means by
+//! station 250 against 1,640, counts by year 247 against 1,668, top 10 with a filter 563 against 1,402, polygon 206 against 321,
+//! filter to one file 700 against 1,917, opening 64 against 64, sums of three months 101 against 68 (one request more, for
+//! the page index, the first time; then 69 against 69). Requests and bytes of each are in the README beside this.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 

@@ -429,6 +429,32 @@ async fn very_many_batches_are_counted_without_their_columns() -> Result<()> {
 }
 
 #[tokio::test]
+async fn rows_in_source_order_come_from_short_runs_of_batches() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 700_000, 3)?, 20_000)?;
+    let mut answers = vec![];
+    for (settings, partitions) in [(&[][..], 10), (&[("odp.max_partitions", "8")][..], 8)] {
+        let ctx = session(2, settings)?;
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+        for sql in ["SELECT id, station FROM t", "SELECT id FROM t WHERE id % 10 = 3"] {
+            let (rows, plan) = run(&ctx, sql).await?;
+            let expected = format!("OrderedConcatExec: partitions={partitions}, window=4");
+            assert!(shown(&plan).contains(&expected), "{sql}: {}", shown(&plan));
+            // The rows that a filter leaves are joined to record batches of a size.
+            assert!(rows.len() <= 20 || !sql.contains("WHERE"), "{} record batches", rows.len());
+            answers.push(ids(&rows));
+        }
+        // Where order does not matter, there are no more than before.
+        let (_, plan) = run(&ctx, "SELECT station, count(*), sum(depth) FROM t GROUP BY station").await?;
+        assert!(shown(&plan).contains("file_groups={8 groups"), "{}", shown(&plan));
+    }
+    assert!(answers[0].iter().copied().eq(0..700_000));
+    assert!(answers[1].iter().copied().eq((0..70_000).map(|i| 10 * i + 3)));
+    assert!(answers[0] == answers[2] && answers[1] == answers[3]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn local_files_in_memory_are_read_without_another_thread() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let ctx = with_table(dir.path(), (5, 20, 2_000), &[]).await?;

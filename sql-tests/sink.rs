@@ -280,6 +280,25 @@ fn odd_texts() -> Vec<Option<String>> {
 }
 
 #[tokio::test]
+async fn a_large_file_is_on_its_way_to_the_disk_before_it_is_complete() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = session(2, &[])?;
+    for (rows, is_large) in [(10_000, false), (1_500_000, true)] {
+        let copy = format!(
+            "COPY (SELECT random() AS v FROM generate_series(1, {rows})) TO '{}' STORED AS ODP \
+             OPTIONS ('format.compression' 'uncompressed', 'batch_rows' '100000')",
+            text(&dir.path().join(format!("{rows}.parquet")))
+        );
+        let plan = ctx.sql(&copy).await?.create_physical_plan().await?;
+        collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+        let early_syncs = plan.metrics().and_then(|metrics| metrics.sum_by_name("early_syncs"));
+        let early_syncs = early_syncs.map_or(0, |value| value.as_usize());
+        assert_eq!(early_syncs > 0, is_large && cfg!(unix), "{rows} rows");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn odd_partition_values_come_back_as_they_were_and_stay_inside() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let texts = odd_texts();

@@ -2,6 +2,7 @@
 
 mod admission;
 mod certainty;
+mod coalesce;
 mod filter_placement;
 mod local_file;
 mod metrics;

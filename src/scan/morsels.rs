@@ -21,6 +21,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
+use super::coalesce::coalesced;
 use super::placed_run::{PlacedScan, open_placed};
 use super::source::BatchRun;
 use super::spatial::{SpatialScan, open_spatial};
@@ -30,6 +31,8 @@ use crate::error::OdpError;
 pub(crate) struct GatedMorselizer {
     inner: Arc<dyn Morselizer>,
     filtered: Option<FilteredScan>,
+    /// Rows of the record batches that filters leave, at least, but for the last.
+    rows_at_once: usize,
     gate: Arc<Gate>,
     /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.
     ranks: Arc<[usize]>,
@@ -41,11 +44,12 @@ impl GatedMorselizer {
     pub(crate) fn new(
         inner: Arc<dyn Morselizer>,
         filtered: Option<FilteredScan>,
+        rows_at_once: usize,
         gate: Arc<Gate>,
         ranks: Arc<[usize]>,
         batches_opened: Count,
     ) -> Self {
-        Self { inner, filtered, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
+        Self { inner, filtered, rows_at_once, gate, ranks, planned: AtomicUsize::new(0), batches_opened }
     }
 }
 
@@ -63,6 +67,7 @@ impl Morselizer for GatedMorselizer {
         Ok(Box::new(WaitingPlanner {
             inner: Arc::clone(&self.inner),
             filtered: self.filtered.clone(),
+            rows_at_once: self.rows_at_once,
             gate: Arc::clone(&self.gate),
             batches_opened: self.batches_opened.clone(),
             rank,
@@ -76,6 +81,7 @@ impl Morselizer for GatedMorselizer {
 struct WaitingPlanner {
     inner: Arc<dyn Morselizer>,
     filtered: Option<FilteredScan>,
+    rows_at_once: usize,
     gate: Arc<Gate>,
     batches_opened: Count,
     rank: usize,
@@ -84,7 +90,7 @@ struct WaitingPlanner {
 
 impl MorselPlanner for WaitingPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        let Self { inner, filtered, gate, batches_opened, rank, file } = *self;
+        let Self { inner, filtered, rows_at_once, gate, batches_opened, rank, file } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let permit = gate.acquire(rank).await;
             let run = file.extension::<BatchRun>().map(|run| run.0.clone());
@@ -98,7 +104,7 @@ impl MorselPlanner for WaitingPlanner {
                         file.path()
                     );
                 };
-                return Ok(held.planner(Box::new(FilteredRun { scan, inner, file, batches })));
+                return Ok(held.planner(Box::new(FilteredRun { scan, inner, file, batches, rows_at_once })));
             }
             let planner = held.guard(|| inner.plan_file(file))?;
             Ok(held.planner(planner))
@@ -122,6 +128,7 @@ struct FilteredRun {
     inner: Arc<dyn Morselizer>,
     file: PartitionedFile,
     batches: Range<usize>,
+    rows_at_once: usize,
 }
 
 impl MorselPlanner for FilteredRun {
@@ -132,11 +139,12 @@ impl MorselPlanner for FilteredRun {
 
 impl Morsel for FilteredRun {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
-        let Self { scan, inner, file, batches } = *self;
-        match scan {
+        let Self { scan, inner, file, batches, rows_at_once } = *self;
+        let rows = match scan {
             FilteredScan::Spatial(scan) => open_spatial(scan, inner, file, batches),
             FilteredScan::Placed(scan) => open_placed(scan, inner, file, batches),
-        }
+        };
+        coalesced(rows, rows_at_once)
     }
 }
 

@@ -16,6 +16,7 @@ use datafusion::physical_plan::execution_plan::{CardinalityEffect, EvaluationTyp
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
@@ -23,12 +24,17 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::{Stream, StreamExt};
+use tokio::sync::Semaphore;
 
-/// Record batches that a partition may be ahead of the reader.
-const BUFFERED: usize = 2;
+/// Record batches that a partition may be ahead of the reader: about the rows of a batch, so that the next batches are
+/// decoded while the rows of the first are passed on.
+const MOST_AHEAD: usize = 16;
 
-/// The same where partitions are single batches, so that the next ones are read while the first is passed on.
-const BUFFERED_OF_BATCH: usize = 16;
+/// Their bytes, at most, if they are more than one.
+const MOST_BYTES_AHEAD: usize = 16 << 20;
+
+/// What bytes are counted in.
+const UNIT: usize = 1 << 10;
 
 /// One output partition: the rows of partition 0, then of partition 1, and so on.
 ///
@@ -41,8 +47,6 @@ pub(crate) struct OrderedConcatExec {
     fetch: Option<usize>,
     /// Partitions follow each other in the input's order, which the output then has.
     is_sorted: bool,
-    /// Record batches that a partition may be ahead of the reader.
-    buffered: usize,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -69,13 +73,7 @@ impl OrderedConcatExec {
         .with_scheduling_type(SchedulingType::Cooperative);
         let window = window.max(1);
         let metrics = ExecutionPlanMetricsSet::new();
-        let buffered = BUFFERED;
-        Self { input, window, fetch, is_sorted, buffered, metrics, properties: Arc::new(properties) }
-    }
-
-    /// Lets partitions be ahead by about the rows of a batch: for those that are single batches.
-    pub(crate) fn ahead_by_batches(self) -> Self {
-        Self { buffered: BUFFERED_OF_BATCH, ..self }
+        Self { input, window, fetch, is_sorted, metrics, properties: Arc::new(properties) }
     }
 }
 
@@ -126,10 +124,7 @@ impl ExecutionPlan for OrderedConcatExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => {
-                let made = Self::new(input, self.window, self.fetch, self.is_sorted);
-                Ok(Arc::new(Self { buffered: self.buffered, ..made }))
-            }
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.window, self.fetch, self.is_sorted))),
             Err(children) => internal_err!("OrderedConcatExec has one child, not {}", children.len()),
         }
     }
@@ -155,7 +150,6 @@ impl ExecutionPlan for OrderedConcatExec {
             started: 0,
             window: if self.fetch.is_some() { 1 } else { self.window },
             max_window: self.window,
-            buffered: self.buffered,
             remaining: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         }))
@@ -189,8 +183,7 @@ impl ExecutionPlan for OrderedConcatExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let made = Self::new(Arc::clone(&self.input), self.window, limit, self.is_sorted);
-        Some(Arc::new(Self { buffered: self.buffered, ..made }))
+        Some(Arc::new(Self::new(Arc::clone(&self.input), self.window, limit, self.is_sorted)))
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
@@ -207,25 +200,45 @@ struct OrderedConcatStream {
     context: Arc<TaskContext>,
     partitions: usize,
     /// The partitions that run, the one being read first.
-    running: VecDeque<SendableRecordBatchStream>,
+    running: VecDeque<Running>,
     started: usize,
     window: usize,
     max_window: usize,
-    buffered: usize,
     remaining: Option<usize>,
     metrics: BaselineMetrics,
+}
+
+/// A partition that runs.
+struct Running {
+    rows: SendableRecordBatchStream,
+    /// What it may be ahead by, of [`MOST_BYTES_AHEAD`].
+    room: Arc<Semaphore>,
+}
+
+/// What `batch` takes of [`MOST_BYTES_AHEAD`]: the whole of it, if it is larger.
+fn units(batch: &RecordBatch) -> u32 {
+    let bytes = get_record_batch_memory_size(batch).min(MOST_BYTES_AHEAD);
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 impl OrderedConcatStream {
     fn start_partitions(&mut self) {
         while self.running.len() < self.window && self.started < self.partitions {
-            let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), self.buffered);
+            let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), MOST_AHEAD);
             let rows = runner.tx();
+            let room = Arc::new(Semaphore::new(MOST_BYTES_AHEAD / UNIT));
+            let taken = Arc::clone(&room);
             let (input, context, partition) =
                 (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
             runner.spawn(async move {
                 let mut stream = input.execute(partition, context)?;
                 while let Some(item) = stream.next().await {
+                    // Given back by the reader; never closed.
+                    if let Ok(batch) = &item
+                        && let Ok(permit) = taken.acquire_many(units(batch)).await
+                    {
+                        permit.forget();
+                    }
                     // The reader has gone: it has all the rows it wants.
                     if rows.send(item).await.is_err() {
                         break;
@@ -233,7 +246,7 @@ impl OrderedConcatStream {
                 }
                 Ok(())
             });
-            self.running.push_back(runner.build());
+            self.running.push_back(Running { rows: runner.build(), room });
             self.started += 1;
         }
     }
@@ -268,8 +281,9 @@ impl Stream for OrderedConcatStream {
                 self.metrics.done();
                 return Poll::Ready(None);
             };
-            match ready!(current.poll_next_unpin(cx)) {
+            match ready!(current.rows.poll_next_unpin(cx)) {
                 Some(Ok(batch)) => {
+                    current.room.add_permits(units(&batch) as usize);
                     let batch = self.take_wanted(batch).record_output(&self.metrics);
                     return Poll::Ready(Some(Ok(batch)));
                 }

@@ -101,9 +101,15 @@ fn replace_merge(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Exe
         return Ok(Transformed::no(plan));
     };
     match scan_of(merge.input()) {
-        Some(scan) if partitions_follow(merge.input(), merge.expr())? => {
+        Some(scan) => {
             let window = scan.scan().open_batch_limit;
-            let input = Arc::clone(merge.input());
+            let mut input = Arc::clone(merge.input()).transform_up(in_short_runs)?.data;
+            if !partitions_follow(&input, merge.expr())? {
+                input = Arc::clone(merge.input());
+                if !partitions_follow(&input, merge.expr())? {
+                    return Ok(Transformed::no(plan));
+                }
+            }
             Ok(Transformed::yes(Arc::new(OrderedConcatExec::new(input, window, merge.fetch(), true))))
         }
         _ => Ok(Transformed::no(plan)),
@@ -158,16 +164,33 @@ fn concatenated(
     written: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(window) = window_of(input, written) else { return Ok(None) };
-    let mut input = without_round_robin(input)?;
-    if written {
+    let input = without_round_robin(input)?;
+    let input = match written {
         // Files of other tables, too, stay with their partitions.
-        input = input.transform_up(frozen)?.data;
-    }
+        true => input.transform_up(frozen)?.data,
+        false => input.transform_up(in_short_runs)?.data,
+    };
     if input.output_partitioning().partition_count() == 1 && fetch.is_none() {
         return Ok(Some(input));
     }
-    let concatenated = OrderedConcatExec::new(input, window, fetch, false);
-    Ok(Some(Arc::new(if written { concatenated.ahead_by_batches() } else { concatenated })))
+    Ok(Some(Arc::new(OrderedConcatExec::new(input, window, fetch, false))))
+}
+
+/// A scan whose partitions are runs of batches that are no longer than they must be: while one of them is passed on in
+/// order, the next ones are decoded only as far as may wait in memory.
+fn in_short_runs(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let leaf = plan.downcast_ref::<DataSourceExec>();
+    let config = leaf.and_then(|leaf| leaf.data_source().downcast_ref::<FileScanConfig>());
+    let (Some(config), Some(scan)) = (config, as_scan(&plan)) else { return Ok(Transformed::no(plan)) };
+    match scan.short_runs(&config.file_groups) {
+        Some(groups) => {
+            let mut apart = config.clone();
+            apart.output_partitioning = Some(Partitioning::UnknownPartitioning(groups.len()));
+            apart.file_groups = groups;
+            Ok(Transformed::yes(DataSourceExec::from_data_source(apart)))
+        }
+        None => Ok(Transformed::no(plan)),
+    }
 }
 
 /// `plan`, whose rows are written, with an output partition for each batch that it reads: several are then decoded at a

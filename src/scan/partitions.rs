@@ -18,6 +18,9 @@ const MOST_SINGLE: usize = 4096;
 /// Partitions of a scan of more batches than [`MOST_SINGLE`].
 const MERGED: usize = 1024;
 
+/// Rows of a partition, at least, where partitions are read one after the other: some record batches.
+const SHORT_RUN: u64 = 64 << 10;
+
 /// Files of a scan that statistics are attached to, at most; without them TopK opens files in order of their paths, not
 /// the most promising first.
 const MOST_DESCRIBED: usize = 4096;
@@ -55,6 +58,24 @@ pub(super) fn planned_groups(
         }
     };
     kept.iter().map(group).collect()
+}
+
+/// The kept batches in groups of at least [`SHORT_RUN`] rows, if these are more than `groups`; `None` too, if `groups` are
+/// not the kept batches in their order.
+pub(super) fn short_runs(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    groups: &[FileGroup],
+) -> Option<Vec<FileGroup>> {
+    let rows = kept.iter().map(|&i| snapshot.batches()[i].rows).fold(0, u64::saturating_add);
+    let most = usize::try_from(rows / SHORT_RUN).unwrap_or(usize::MAX).min(MERGED).min(kept.len());
+    if most <= groups.len() {
+        return None;
+    }
+    let runs =
+        groups.iter().flat_map(FileGroup::iter).map(|file| Some(file.extension::<BatchRun>()?.0.clone()));
+    let batches = runs.collect::<Option<Vec<_>>>()?.into_iter().flatten();
+    batches.eq(kept.iter().copied()).then(|| merged_groups(snapshot, kept, most))
 }
 
 /// The kept batches in at most `limit` groups of contiguous runs with about the same rows.

@@ -61,6 +61,7 @@ pub(crate) fn plan_scan(
             summary,
             readers,
             partition_limit,
+            has_default_partitions: options.max_partitions.is_none(),
             open_batch_limit: options.open_batch_limit(at_once),
             pushdown_filters: options.pushdown_filters || parquet_config(state).pushdown_filters,
             pruning: options.pruning,

@@ -32,7 +32,7 @@ use super::filter_placement::{FilterPlacement, after_decoding};
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::{FilteredScan, GatedMorselizer};
 use super::nan_safety::hide_unsafe;
-use super::partitions::merged_groups;
+use super::partitions::{merged_groups, short_runs};
 use super::placed_run::PlacedScan;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
@@ -74,6 +74,8 @@ pub(crate) struct ScanShape {
     pub(crate) readers: PinnedReaderFactory,
     /// Merge to this many partitions; `None` = never.
     pub(crate) partition_limit: Option<usize>,
+    /// Nobody has set how many partitions there are to be.
+    pub(crate) has_default_partitions: bool,
     pub(crate) open_batch_limit: usize,
     /// Filters may be evaluated inside the decoder.
     pub(crate) pushdown_filters: bool,
@@ -261,6 +263,15 @@ impl OdpSource {
         })
     }
 
+    /// `groups`, which are those of this scan, as more and shorter runs of batches; `None` if there are none, or rows
+    /// are not to leave in the order of batches.
+    pub(super) fn short_runs(&self, groups: &[FileGroup]) -> Option<Vec<FileGroup>> {
+        if self.is_sorted || !self.scan.has_default_partitions {
+            return None;
+        }
+        short_runs(&self.scan.snapshot, &self.scan.kept, groups)
+    }
+
     /// For each group the ranks of its files in the order that the Parquet source wants to open all of them; `None` if
     /// that is the order they are in.
     fn ranks(&self, groups: &[FileGroup]) -> Option<Vec<Arc<[usize]>>> {
@@ -347,7 +358,9 @@ impl FileSource for OdpSource {
         let inner = Arc::from(open(self.with_readers(readers))?);
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
-        Ok(Box::new(GatedMorselizer::new(inner, filtered, gate, ranks, opened)))
+        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
+        let rows_at_once = base_config.limit.map_or(batch_size, |limit| limit.min(batch_size));
+        Ok(Box::new(GatedMorselizer::new(inner, filtered, rows_at_once, gate, ranks, opened)))
     }
 
     fn table_schema(&self) -> &TableSchema {

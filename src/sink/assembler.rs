@@ -138,6 +138,7 @@ impl Assembler {
     fn new_file(&mut self, place: &Place) -> Result<FileWriter> {
         self.begun.insert(place.partition);
         let staged = self.transaction.create_file(&place.directory, self.files);
+        let staged = staged.counting(self.metrics.early_syncs.clone());
         self.files += 1;
         FileWriter::try_new(Arc::clone(&self.encoder), staged, self.memory.new_empty())
     }

@@ -18,6 +18,12 @@ pub(super) trait Disk: Debug + Send + Sync {
     /// Forces a file to the disk.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Forces what there is of a file to the disk while its upload goes on, for less to do at its end. Whether it did:
+    /// what fails shows at the end.
+    fn sync_unfinished(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// Forces the names in a directory to the disk.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
@@ -112,6 +118,13 @@ impl Disk for LocalDisk {
         OpenOptions::new().read(true).write(cfg!(windows)).open(self.path(path))?.sync_all()
     }
 
+    fn sync_unfinished(&self, path: &Path) -> bool {
+        // Where `LocalFileSystem` puts the parts of the first upload to a path. An open file cannot be renamed on Windows.
+        let mut parts = self.path(path).into_os_string();
+        parts.push("#1");
+        cfg!(unix) && File::open(parts).and_then(|parts| parts.sync_data()).is_ok()
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         if cfg!(windows) {
             // A directory cannot be opened there, and its journal keeps names in order.
@@ -161,5 +174,27 @@ impl Disk for LocalDisk {
 
     fn remove_empty(&self, directory: &Path) -> io::Result<()> {
         fs::remove_dir(self.path(directory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::object_store::ObjectStoreExt;
+    use datafusion::object_store::local::LocalFileSystem;
+
+    #[tokio::test]
+    async fn an_unfinished_upload_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+        let disk = LocalDisk::new(dir.path().to_owned());
+        let path = Path::from("d/.staged");
+        assert!(!disk.sync_unfinished(&path));
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        upload.put_part("bytes".into()).await.unwrap();
+        assert_eq!(disk.sync_unfinished(&path), cfg!(unix));
+        upload.complete().await.unwrap();
+        assert!(!disk.sync_unfinished(&path));
+        assert_eq!(store.head(&path).await.unwrap().size, 5);
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct SinkMetrics {
     pub(super) bytes_written: Count,
     pub(super) row_groups_written: Count,
     pub(super) files_written: Count,
+    /// Times that the disk was told to write what it had of a large file, before that was complete.
+    pub(super) early_syncs: Count,
     /// The most files that were open at a time.
     pub(super) open_writers: Gauge,
     /// The most row groups that were encoded or waited for their turn at a time.
@@ -30,6 +32,7 @@ impl SinkMetrics {
             bytes_written: builder().global_counter("bytes_written"),
             row_groups_written: builder().global_counter("row_groups_written"),
             files_written: builder().global_counter("files_written"),
+            early_syncs: builder().global_counter("early_syncs"),
             open_writers: builder().global_gauge("open_writers"),
             row_groups_in_flight: builder().global_gauge("row_groups_in_flight"),
             write_time: builder().subset_time("write_time", 0),

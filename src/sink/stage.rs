@@ -7,8 +7,10 @@ use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use datafusion::physical_plan::metrics::Count;
+use futures::FutureExt;
 
-use super::durability::blocking;
+use super::durability::{Disk, blocking};
 use super::write::Write;
 use crate::error::OdpError;
 
@@ -17,6 +19,9 @@ const REMOTE_PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
 /// On a disk, a part is a write. Small in tests, so that their files have several.
 const LOCAL_PART_BYTES: usize = if cfg!(test) { 2 << 10 } else { 1 << 20 };
+
+/// Bytes after which a disk is told to write what it has of a file.
+const WRITE_BACK_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 8 << 20 };
 
 /// Parts of one file on their way.
 const PARTS_IN_FLIGHT: usize = 2;
@@ -33,8 +38,32 @@ pub(crate) struct StagedFile {
     buffered: usize,
     upload: Option<Box<dyn MultipartUpload>>,
     parts: VecDeque<SpawnedTask<object_store::Result<()>>>,
+    write_back: WriteBack,
     bytes: u64,
     crc32: crc32fast::Hasher,
+}
+
+/// Writes the first bytes of a large file to the disk while the next ones are made.
+#[derive(Debug, Default)]
+struct WriteBack {
+    /// Bytes since it began last.
+    bytes: u64,
+    task: Option<SpawnedTask<()>>,
+    /// Times that something was written so.
+    count: Count,
+}
+
+impl WriteBack {
+    fn note(&mut self, bytes: usize, disk: &Arc<dyn Disk>, staged: &Path) {
+        self.bytes += bytes as u64;
+        let mut is_idle = || self.task.as_mut().is_none_or(|task| task.now_or_never().is_some());
+        if self.bytes >= WRITE_BACK_BYTES && is_idle() {
+            self.bytes = 0;
+            let (disk, staged, count) = (Arc::clone(disk), staged.clone(), self.count.clone());
+            let sync = move || count.add(usize::from(disk.sync_unfinished(&staged)));
+            self.task = Some(SpawnedTask::spawn_blocking(sync));
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -120,9 +149,16 @@ impl StagedFile {
             buffered: 0,
             upload: None,
             parts: VecDeque::new(),
+            write_back: WriteBack::default(),
             bytes: 0,
             crc32: crc32fast::Hasher::new(),
         }
+    }
+
+    /// Counts into `early_syncs` how often bytes were forced to the disk before the end.
+    pub(super) fn counting(mut self, early_syncs: Count) -> Self {
+        self.write_back.count = early_syncs;
+        self
     }
 
     fn place(&self) -> Result<&Place, OdpError> {
@@ -197,8 +233,12 @@ impl StagedFile {
                 self.store().put_multipart(&place.staged).await?
             }
         };
+        let bytes = part.content_length();
         let sent = upload.put_part(part);
         self.upload = Some(upload);
+        if let Some(disk) = &self.write.disk {
+            self.write_back.note(bytes, disk, &place.staged);
+        }
         self.parts.push_back(SpawnedTask::spawn(sent));
         Ok(())
     }
@@ -219,6 +259,9 @@ impl StagedFile {
         let place = self.place()?.clone();
         let pending = self.end(&place).await.map_err(|error| self.write.failed(&place.staged, error))?;
         if let Some(disk) = self.write.disk.as_ref() {
+            if let Some(early) = self.write_back.task.take() {
+                drop(early.join().await);
+            }
             let staged = place.staged.clone();
             let synced = blocking(disk, move |disk| disk.sync_file(&staged)).await;
             synced.map_err(|error| self.write.failed(&place.staged, error))?;
