@@ -436,8 +436,9 @@ async fn rows_in_source_order_come_from_short_runs_of_batches() -> Result<()> {
     for (settings, partitions) in [(&[][..], 10), (&[("odp.max_partitions", "8")][..], 8)] {
         let ctx = session(2, settings)?;
         ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
-        for sql in ["SELECT id, station FROM t", "SELECT id FROM t WHERE id % 10 = 3"] {
+        for sql in ["SELECT id, station FROM t", "SELECT id, station FROM t WHERE id % 10 = 3"] {
             let (rows, plan) = run(&ctx, sql).await?;
+            assert!(!shown(&plan).contains("FilterExec"), "{}", shown(&plan));
             let expected = format!("OrderedConcatExec: partitions={partitions}, window=4");
             assert!(shown(&plan).contains(&expected), "{sql}: {}", shown(&plan));
             // The rows that a filter leaves are joined to record batches of a size.
@@ -455,14 +456,37 @@ async fn rows_in_source_order_come_from_short_runs_of_batches() -> Result<()> {
 }
 
 #[tokio::test]
-async fn local_files_in_memory_are_read_without_another_thread() -> Result<()> {
+async fn local_files_are_read_without_another_thread_while_that_is_fast() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let ctx = with_table(dir.path(), (5, 20, 2_000), &[]).await?;
+    let ctx = with_table(dir.path(), (2, 30, 10_000), &[("odp.max_partitions", "1")]).await?;
     let (rows, plan) = run(&ctx, "SELECT id FROM t").await?;
-    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 200_000);
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 600_000);
     // The first of a scan is not, nor one after a read that was interrupted for long.
     let at_once = metric(&plan, "reads_at_once");
-    assert!((1..=99).contains(&at_once), "{}", shown(&plan));
+    assert!(at_once < 60 && (at_once > 0 || cfg!(not(unix))), "{}", shown(&plan));
+    Ok(())
+}
+
+#[tokio::test]
+async fn very_many_batches_that_overlap_are_sorted() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // Each batch is in order, and all begin at the same number.
+    let rows: Vec<RecordBatch> = (0..10).map(|_| observations(0, 2, 1)).collect::<Result<_>>()?;
+    let batch = concat_batches(&rows[0].schema(), &rows)?;
+    for file in 0..10 {
+        let repeated = vec![batch.clone(); 50];
+        let all = concat_batches(&batch.schema(), &repeated)?;
+        write(&dir.path().join(format!("{file}.parquet")), &all, 2)?;
+    }
+    let order = vec![datafusion::prelude::col("id").sort(true, false)];
+    for limit in ["0", "1500", "2000", "8"] {
+        let ctx = session(2, &[("odp.max_partitions", limit)])?;
+        let table = OdpTableProvider::builder(text(dir.path())?).with_order(order.clone()).open(&ctx).await?;
+        assert_eq!(table.snapshot().num_batches(), 5_000);
+        ctx.register_table("t", Arc::new(table))?;
+        let (rows, plan) = run(&ctx, "SELECT id FROM t ORDER BY id").await?;
+        assert!(ids(&rows).is_sorted() && ids(&rows).len() == 10_000, "{limit}: {}", shown(&plan));
+    }
     Ok(())
 }
 

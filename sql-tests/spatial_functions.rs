@@ -31,8 +31,6 @@ const PREDICATES: [(&str, &str); 10] = [
     ("st_overlaps", "st_overlaps"),
 ];
 
-const IGNORED: &str = "ignored: no folder georust_geo/jts-test-runner in ODP_CORPORA or ../shared/corpora";
-
 /// In `TestRobustRelateFloat.xml`, where JTS itself fails: `POINT(0.95 0.05)` is on an edge in decimal, but inside
 /// as the nearest `f64`s, and the answer is exact for those. Read from the left and from the right.
 const EXCEPTIONS: [&str; 2] = [
@@ -72,14 +70,11 @@ fn session() -> Result<SessionContext> {
     Ok(ctx)
 }
 
-/// The files of the suite with their texts; `None` if it is not here.
-fn suite() -> Result<Option<Vec<(String, String)>>> {
+/// The files of the suite with their texts.
+fn suite() -> Result<Vec<(String, String)>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
     let root = std::env::var_os("ODP_CORPORA").map_or_else(beside, PathBuf::from);
     let root = root.join("georust_geo/jts-test-runner/resources/testxml");
-    if !root.exists() {
-        return Ok(None);
-    }
     let mut files = vec![];
     for folder in ["general", "misc", "robust", "validate"] {
         for entry in fs::read_dir(root.join(folder))? {
@@ -92,7 +87,7 @@ fn suite() -> Result<Option<Vec<(String, String)>>> {
         }
     }
     files.sort();
-    Ok(Some(files))
+    Ok(files)
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -152,8 +147,8 @@ async fn geometry(ctx: &SessionContext, case: &str, tag: &str) -> Result<Option<
 }
 
 /// All that the suite says of predicates, each once.
-async fn cases(ctx: &SessionContext) -> Result<Option<Vec<Case>>> {
-    let Some(files) = suite()? else { return Ok(None) };
+async fn cases(ctx: &SessionContext) -> Result<Vec<Case>> {
+    let files = suite()?;
     let mut found = vec![];
     let mut seen = HashSet::new();
     let names: BTreeMap<String, usize> =
@@ -194,7 +189,7 @@ async fn cases(ctx: &SessionContext) -> Result<Option<Vec<Case>>> {
             }
         }
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// What a DE-9IM matrix says, by the patterns of OGC 06-103r4, section 6.1.15.
@@ -243,12 +238,10 @@ fn table(cases: &[&Case]) -> Result<RecordBatch> {
 }
 
 #[tokio::test]
+#[cfg_attr(not(has_corpora), ignore = "needs ../shared/corpora, or ODP_CORPORA")]
 async fn jts_predicates_between_columns() -> Result<()> {
     let ctx = session()?;
-    let Some(cases) = cases(&ctx).await? else {
-        println!("{IGNORED}");
-        return Ok(());
-    };
+    let cases = cases(&ctx).await?;
     assert!(cases.len() > 5_000, "{}", cases.len());
     for (predicate, (name, flipped)) in PREDICATES.iter().enumerate() {
         let cases: Vec<_> = cases.iter().filter(|case| case.predicate == predicate).collect();
@@ -270,12 +263,10 @@ async fn jts_predicates_between_columns() -> Result<()> {
 }
 
 #[tokio::test]
+#[cfg_attr(not(has_corpora), ignore = "needs ../shared/corpora, or ODP_CORPORA")]
 async fn jts_predicates_against_constants() -> Result<()> {
     let ctx = session()?;
-    let Some(cases) = cases(&ctx).await? else {
-        println!("{IGNORED}");
-        return Ok(());
-    };
+    let cases = cases(&ctx).await?;
     // Each geometry as the constant, for all that it is compared with: on the left, and on the right.
     let mut by_constant: BTreeMap<(&str, bool), Vec<&Case>> = BTreeMap::new();
     for case in &cases {
@@ -314,12 +305,10 @@ async fn jts_predicates_against_constants() -> Result<()> {
 }
 
 #[tokio::test]
+#[cfg_attr(not(has_corpora), ignore = "needs ../shared/corpora, or ODP_CORPORA")]
 async fn jts_distances_and_centroids() -> Result<()> {
     let ctx = session()?;
-    let Some(files) = suite()? else {
-        println!("{IGNORED}");
-        return Ok(());
-    };
+    let files = suite()?;
     let (mut distances, mut centroids) = (0, 0);
     let ask = async |sql: String| ctx.sql(&sql).await?.collect().await;
     for case in files.iter().flat_map(|(_, text)| text.split("<case>").skip(1)) {

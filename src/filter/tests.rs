@@ -36,8 +36,9 @@ async fn matching(batch: &RecordBatch, text: &str, variables: &FilterVariables) 
 }
 
 #[tokio::test]
+#[cfg_attr(not(has_cases), ignore = "needs ../shared/odp, or ODP_CASES")]
 async fn the_cases_of_the_reference_match_its_rows() {
-    let Some(path) = cases_file("filter_cases.jsonl") else { return };
+    let path = cases_file("filter_cases.jsonl");
     let batch = table(&fs::read_to_string(path.with_file_name("filter_table.json")).unwrap());
     let (mut matched, mut different, mut answered, mut errors) = (0, 0, 0, 0);
     for line in fs::read_to_string(path).unwrap().lines() {

@@ -1,5 +1,5 @@
-//! An open file of this machine. What the system holds in memory is read where it is asked for: handing that to another
-//! thread and back costs more than the reading.
+//! An open file of this machine. What is read as fast as memory is, most of it from the system's page cache, is read where
+//! it is asked for: handing that to another thread and back costs more than the reading.
 
 use std::fs::File;
 use std::io;
@@ -9,24 +9,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::object_store::{GetResult, GetResultPayload, ObjectMeta};
 
 /// The most bytes that are read where they are asked for: a few milliseconds of copying.
 const MOST_AT_ONCE: u64 = 16 << 20;
 
-/// Reads that take longer than this and a nanosecond for each byte come from a disk.
+/// A read is slow if it takes longer than this and a nanosecond for each byte.
 const LATENCY: Duration = Duration::from_micros(200);
 
-/// Whether the last read of a scan came from memory.
+/// Whether the last read of a scan was fast. If it was, the next one holds up its thread, however long it takes.
 #[derive(Debug, Default)]
-pub(super) struct FromMemory(AtomicBool);
+pub(super) struct ReadSpeed(AtomicBool);
 
-impl FromMemory {
+impl ReadSpeed {
     fn note(&self, bytes: u64, elapsed: Duration) {
         self.0.store(elapsed < LATENCY + Duration::from_nanos(bytes), Ordering::Relaxed);
     }
 
-    fn is_likely(&self) -> bool {
+    fn is_fast(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -67,13 +68,9 @@ impl From<io::Error> for ReadError {
 }
 
 impl LocalFile {
-    /// `None` if the store has no file to give, or what it said of the file is not true of it any more; and where files
-    /// are not read at a place without moving in them.
+    /// `None` if the store has no file to give, or what it said of the file is not true of it any more.
     pub(super) fn of(found: GetResult) -> Option<Self> {
         let GetResult { payload: GetResultPayload::File(file, _), meta, .. } = found else { return None };
-        if cfg!(not(unix)) {
-            return None;
-        }
         let written = Written::of(&file).ok()?;
         is_of(&written, &meta).then(|| Self { file: Arc::new(file), written })
     }
@@ -82,20 +79,21 @@ impl LocalFile {
     pub(super) async fn read(
         &self,
         ranges: &[Range<u64>],
-        memory: &Arc<FromMemory>,
+        speed: &Arc<ReadSpeed>,
     ) -> Result<(Vec<Bytes>, bool), ReadError> {
         let bytes: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
-        let (file, written, memory) = (Arc::clone(&self.file), self.written, Arc::clone(memory));
-        let runtime = match memory.is_likely() && bytes <= MOST_AT_ONCE {
-            true => None,
-            false => tokio::runtime::Handle::try_current().ok(),
-        };
-        let Some(runtime) = runtime else {
-            return Ok((read_timed(&file, written, ranges, bytes, &memory)?, true));
-        };
+        let is_at_once = speed.is_fast() && bytes <= MOST_AT_ONCE;
+        if is_at_once || tokio::runtime::Handle::try_current().is_err() {
+            let read = read_timed(&self.file, self.written, ranges, bytes, speed)?;
+            // Other tasks come in between, as they do where a thread is waited for.
+            tokio::task::yield_now().await;
+            return Ok((read, true));
+        }
+        let (file, written, speed) = (Arc::clone(&self.file), self.written, Arc::clone(speed));
         let ranges = ranges.to_vec();
-        let read = runtime.spawn_blocking(move || read_timed(&file, written, &ranges, bytes, &memory)).await;
-        Ok((read.map_err(io::Error::other)??, false))
+        let read =
+            SpawnedTask::spawn_blocking(move || read_timed(&file, written, &ranges, bytes, &speed)).join();
+        Ok((read.await.map_err(io::Error::other)??, false))
     }
 }
 
@@ -109,7 +107,7 @@ fn read_timed(
     written: Written,
     ranges: &[Range<u64>],
     bytes: u64,
-    memory: &FromMemory,
+    speed: &ReadSpeed,
 ) -> Result<Vec<Bytes>, ReadError> {
     let begun = Instant::now();
     let read = ranges.iter().map(|range| read_range(file, range)).collect::<io::Result<Vec<Bytes>>>();
@@ -117,7 +115,7 @@ fn read_timed(
     if Written::of(file)? != written {
         return Err(ReadError::Changed);
     }
-    memory.note(bytes, begun.elapsed());
+    speed.note(bytes, begun.elapsed());
     Ok(read?)
 }
 
@@ -168,39 +166,39 @@ mod tests {
     async fn one(
         file: &LocalFile,
         range: Range<u64>,
-        memory: &Arc<FromMemory>,
+        speed: &Arc<ReadSpeed>,
     ) -> Result<(Vec<Bytes>, bool), ReadError> {
-        file.read(std::slice::from_ref(&range), memory).await
+        file.read(std::slice::from_ref(&range), speed).await
     }
 
     #[tokio::test]
     async fn what_was_read_fast_is_read_at_once_next() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = open(dir.path()).await;
-        let memory = Arc::new(FromMemory::default());
+        let speed = Arc::new(ReadSpeed::default());
         let ranges = [100..100_100, 0..0, 199_999..200_000];
-        for is_likely in [false, true] {
-            memory.0.store(is_likely, Ordering::Relaxed);
-            let (read, is_at_once) = file.read(&ranges, &memory).await.unwrap();
-            assert_eq!(is_at_once, is_likely);
+        for is_fast in [false, true] {
+            speed.0.store(is_fast, Ordering::Relaxed);
+            let (read, is_at_once) = file.read(&ranges, &speed).await.unwrap();
+            assert_eq!(is_at_once, is_fast);
             assert_eq!(read[0], bytes()[100..100_100]);
             assert!(read[1].is_empty());
             assert_eq!(read[2], bytes()[199_999..]);
         }
-        memory.note(1_000_000, Duration::from_micros(900));
-        assert!(memory.is_likely());
-        memory.note(1_000, Duration::from_millis(2));
-        assert!(!memory.is_likely(), "it came from a disk");
+        speed.note(1_000_000, Duration::from_micros(900));
+        assert!(speed.is_fast());
+        speed.note(1_000, Duration::from_millis(2));
+        assert!(!speed.is_fast(), "it was slow");
     }
 
     #[tokio::test]
     async fn much_is_read_on_another_thread() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = open(dir.path()).await;
-        let memory = Arc::new(FromMemory::default());
-        memory.0.store(true, Ordering::Relaxed);
+        let speed = Arc::new(ReadSpeed::default());
+        speed.0.store(true, Ordering::Relaxed);
         let ranges = vec![0..200_000; 100];
-        let (read, is_at_once) = file.read(&ranges, &memory).await.unwrap();
+        let (read, is_at_once) = file.read(&ranges, &speed).await.unwrap();
         assert!(!is_at_once && read.len() == 100 && read.iter().all(|read| *read == bytes()));
     }
 
@@ -208,20 +206,20 @@ mod tests {
     async fn writing_to_it_shows_and_replacing_it_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let (file, path) = open(dir.path()).await;
-        let memory = Arc::new(FromMemory::default());
+        let speed = Arc::new(ReadSpeed::default());
         std::fs::write(dir.path().join("other"), vec![0; 10]).unwrap();
         std::fs::rename(dir.path().join("other"), &path).unwrap();
-        let (read, _) = one(&file, 0..10, &memory).await.unwrap();
+        let (read, _) = one(&file, 0..10, &speed).await.unwrap();
         assert_eq!(read[0], bytes()[..10]);
-        let beyond = one(&file, 199_000..200_001, &memory).await.unwrap_err();
+        let beyond = one(&file, 199_000..200_001, &speed).await.unwrap_err();
         assert!(matches!(beyond, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
 
         let (file, path) = open(dir.path()).await;
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();
-        for is_likely in [false, true] {
-            memory.0.store(is_likely, Ordering::Relaxed);
-            assert!(matches!(one(&file, 0..10, &memory).await, Err(ReadError::Changed)));
-            assert!(matches!(one(&file, 60_000..60_010, &memory).await, Err(ReadError::Changed)));
+        for is_fast in [false, true] {
+            speed.0.store(is_fast, Ordering::Relaxed);
+            assert!(matches!(one(&file, 0..10, &speed).await, Err(ReadError::Changed)));
+            assert!(matches!(one(&file, 60_000..60_010, &speed).await, Err(ReadError::Changed)));
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) struct ScanMetrics {
     pub(crate) gate_lends: Count,
     /// Bytes of runs of small batches that were read ahead, asked for or not.
     pub(crate) bytes_ahead: Count,
-    /// Reads of local files that came from memory, without another thread.
+    /// Reads of local files without another thread, because the one before was fast.
     pub(super) reads_at_once: Count,
     /// Requests for columns that an earlier request had brought along.
     pub(super) requests_saved: Count,

@@ -31,7 +31,7 @@ use crate::error::OdpError;
 pub(crate) struct GatedMorselizer {
     inner: Arc<dyn Morselizer>,
     filtered: Option<FilteredScan>,
-    /// Rows of the record batches that filters leave, at least, but for the last.
+    /// Rows that filters leave are joined to record batches of so many.
     rows_at_once: usize,
     gate: Arc<Gate>,
     /// The ranks of the partition's runs at the gate, in their order; 0 where there is none.

@@ -30,8 +30,10 @@ use tokio::sync::Semaphore;
 /// decoded while the rows of the first are passed on.
 const MOST_AHEAD: usize = 16;
 
-/// Their bytes, at most, if they are more than one.
-const MOST_BYTES_AHEAD: usize = 16 << 20;
+/// Their bytes, at most, if they are more than one: of all partitions together, unless they are many, and of one.
+const MOST_BYTES_OF_ALL: usize = 64 << 20;
+const MOST_BYTES: usize = 16 << 20;
+const LEAST_BYTES: usize = 4 << 20;
 
 /// What bytes are counted in.
 const UNIT: usize = 1 << 10;
@@ -211,14 +213,40 @@ struct OrderedConcatStream {
 /// A partition that runs.
 struct Running {
     rows: SendableRecordBatchStream,
-    /// What it may be ahead by, of [`MOST_BYTES_AHEAD`].
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
-/// What `batch` takes of [`MOST_BYTES_AHEAD`]: the whole of it, if it is larger.
-fn units(batch: &RecordBatch) -> u32 {
-    let bytes = get_record_batch_memory_size(batch).min(MOST_BYTES_AHEAD);
-    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+/// What a partition may be ahead of the reader by, in [`UNIT`]s.
+struct Room {
+    units: usize,
+    free: Semaphore,
+}
+
+impl Room {
+    /// For one of `window` partitions.
+    fn new(window: usize) -> Self {
+        let units = (MOST_BYTES_OF_ALL / window.max(1)).clamp(LEAST_BYTES, MOST_BYTES) / UNIT;
+        Self { units, free: Semaphore::new(units) }
+    }
+
+    /// What `batch` takes: all, if it is larger.
+    fn of(&self, batch: &RecordBatch) -> usize {
+        get_record_batch_memory_size(batch).div_ceil(UNIT).min(self.units)
+    }
+
+    /// Waits until there is room for `batch`.
+    async fn take(&self, batch: &RecordBatch) {
+        let units = u32::try_from(self.of(batch)).unwrap_or(u32::MAX);
+        // Never closed.
+        if let Ok(permit) = self.free.acquire_many(units).await {
+            permit.forget();
+        }
+    }
+
+    /// The reader has `batch`.
+    fn give_back(&self, batch: &RecordBatch) {
+        self.free.add_permits(self.of(batch));
+    }
 }
 
 impl OrderedConcatStream {
@@ -226,18 +254,15 @@ impl OrderedConcatStream {
         while self.running.len() < self.window && self.started < self.partitions {
             let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), MOST_AHEAD);
             let rows = runner.tx();
-            let room = Arc::new(Semaphore::new(MOST_BYTES_AHEAD / UNIT));
+            let room = Arc::new(Room::new(self.max_window));
             let taken = Arc::clone(&room);
             let (input, context, partition) =
                 (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
             runner.spawn(async move {
                 let mut stream = input.execute(partition, context)?;
                 while let Some(item) = stream.next().await {
-                    // Given back by the reader; never closed.
-                    if let Ok(batch) = &item
-                        && let Ok(permit) = taken.acquire_many(units(batch)).await
-                    {
-                        permit.forget();
+                    if let Ok(batch) = &item {
+                        taken.take(batch).await;
                     }
                     // The reader has gone: it has all the rows it wants.
                     if rows.send(item).await.is_err() {
@@ -283,7 +308,7 @@ impl Stream for OrderedConcatStream {
             };
             match ready!(current.rows.poll_next_unpin(cx)) {
                 Some(Ok(batch)) => {
-                    current.room.add_permits(units(&batch) as usize);
+                    current.room.give_back(&batch);
                     let batch = self.take_wanted(batch).record_output(&self.metrics);
                     return Poll::Ready(Some(Ok(batch)));
                 }
@@ -303,5 +328,34 @@ impl Stream for OrderedConcatStream {
 impl RecordBatchStream for OrderedConcatStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use datafusion::arrow::array::UInt8Array;
+
+    use super::*;
+
+    fn batch(bytes: usize) -> RecordBatch {
+        RecordBatch::try_from_iter([("v", Arc::new(UInt8Array::from(vec![0; bytes])) as _)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn room_is_for_one_batch_of_any_size_and_for_several_small_ones() {
+        let room = Room::new(4);
+        let has_room = async |batch: &RecordBatch| {
+            tokio::time::timeout(Duration::from_millis(1), room.take(batch)).await.is_ok()
+        };
+        let (large, small) = (batch(20 << 20), batch(6 << 20));
+        assert!(has_room(&large).await && !has_room(&small).await);
+        room.give_back(&large);
+        assert!(has_room(&small).await && has_room(&small).await && !has_room(&small).await);
+        room.give_back(&small);
+        assert!(has_room(&small).await);
+        assert_eq!(Room::new(1).units * UNIT, 16 << 20);
+        assert_eq!(Room::new(1_000).units * UNIT, 4 << 20);
     }
 }

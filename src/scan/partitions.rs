@@ -18,12 +18,18 @@ const MOST_SINGLE: usize = 4096;
 /// Partitions of a scan of more batches than [`MOST_SINGLE`].
 const MERGED: usize = 1024;
 
-/// Rows of a partition, at least, where partitions are read one after the other: some record batches.
+/// Rows of a partition, on average and at least, where partitions are read one after the other: some record batches.
 const SHORT_RUN: u64 = 64 << 10;
 
 /// Files of a scan that statistics are attached to, at most; without them TopK opens files in order of their paths, not
 /// the most promising first.
 const MOST_DESCRIBED: usize = 4096;
+
+/// How many partitions a scan of so many batches has from the start; `None`: one for each.
+pub(super) fn merged_at_once(batches: usize, partition_limit: Option<usize>) -> Option<usize> {
+    let limit = partition_limit?.max(MERGED);
+    (batches > MOST_SINGLE && batches > limit).then_some(limit)
+}
 
 /// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`; then
 /// with statistics of columns only if the scan reads any: they are most of what planning takes.
@@ -34,9 +40,7 @@ pub(super) fn planned_groups(
     reads_columns: bool,
 ) -> Vec<FileGroup> {
     let is_many = kept.len() > MOST_SINGLE;
-    if let Some(limit) = partition_limit.map(|limit| limit.max(MERGED)).filter(|limit| kept.len() > *limit)
-        && is_many
-    {
+    if let Some(limit) = merged_at_once(kept.len(), partition_limit) {
         if reads_columns {
             return merged_groups(snapshot, kept, limit);
         }
@@ -60,7 +64,7 @@ pub(super) fn planned_groups(
     kept.iter().map(group).collect()
 }
 
-/// The kept batches in groups of at least [`SHORT_RUN`] rows, if these are more than `groups`; `None` too, if `groups` are
+/// The kept batches in groups of at least [`SHORT_RUN`] rows on average, if these are more than `groups`; `None` too, if `groups` are
 /// not the kept batches in their order.
 pub(super) fn short_runs(
     snapshot: &DatasetSnapshot,

@@ -11,7 +11,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::partitions::planned_groups;
+use super::partitions::{merged_at_once, planned_groups};
 use super::pruning::KeptBatches;
 use super::reader::PinnedReaderFactory;
 use super::source::{OdpSource, ScanShape};
@@ -143,8 +143,8 @@ fn provable_orders(
     orders: Vec<LexOrdering>,
     partition_limit: Option<usize>,
 ) -> Result<Vec<LexOrdering>> {
-    let may_merge =
-        partition_limit.is_some_and(|limit| kept.len() > limit.saturating_mul(MERGED_PER_PARTITION));
+    let may_merge = merged_at_once(kept.len(), partition_limit).is_some()
+        || partition_limit.is_some_and(|limit| kept.len() > limit.saturating_mul(MERGED_PER_PARTITION));
     if !may_merge {
         return Ok(orders);
     }

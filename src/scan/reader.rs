@@ -23,7 +23,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::local_file::{FromMemory, LocalFile, ReadError};
+use super::local_file::{LocalFile, ReadError, ReadSpeed};
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
@@ -51,8 +51,8 @@ pub(crate) struct PinnedReaderFactory {
     footers: Arc<Mutex<HashMap<Path, Arc<AsyncMutex<()>>>>>,
     /// Bytes of small batches that were read ahead.
     bytes_ahead: Count,
-    memory: Arc<FromMemory>,
-    /// Reads of files in this machine's memory, where they were asked for.
+    speed: Arc<ReadSpeed>,
+    /// Reads of local files where they were asked for.
     reads_at_once: Count,
     /// What one row group takes of several requests; `None` where that makes no difference.
     trips: Option<ColumnTrips>,
@@ -67,7 +67,7 @@ impl PinnedReaderFactory {
         snapshot: Arc<DatasetSnapshot>,
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
-        let (footers, bytes_ahead, memory, reads_at_once) = Default::default();
+        let (footers, bytes_ahead, speed, reads_at_once) = Default::default();
         Self {
             store,
             cache,
@@ -76,7 +76,7 @@ impl PinnedReaderFactory {
             snapshot,
             footers,
             bytes_ahead,
-            memory,
+            speed,
             reads_at_once,
             trips: None,
         }
@@ -106,8 +106,8 @@ impl PinnedReaderFactory {
                 store: Arc::clone(&self.store),
                 object_meta: file.object_meta.clone(),
                 is_local: self.is_local,
-                open: None,
-                memory: Arc::clone(&self.memory),
+                open: Opened::NotYet,
+                speed: Arc::clone(&self.speed),
                 reads_at_once: self.reads_at_once.clone(),
             },
             cache: Arc::clone(&self.cache),
@@ -288,13 +288,21 @@ impl PinnedReader {
     }
 }
 
+#[derive(Debug)]
+enum Opened {
+    NotYet,
+    /// Its bytes are asked of the store each time.
+    Never,
+    File(LocalFile),
+}
+
 struct PinnedFile {
     store: Arc<dyn ObjectStore>,
     object_meta: ObjectMeta,
     is_local: bool,
-    /// Local files stay open after the first read.
-    open: Option<LocalFile>,
-    memory: Arc<FromMemory>,
+    /// Local files stay open after the first read, where the store gives them.
+    open: Opened,
+    speed: Arc<ReadSpeed>,
     reads_at_once: Count,
 }
 
@@ -323,19 +331,22 @@ impl PinnedFile {
 
     async fn read(&mut self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
         if self.is_local {
-            if self.open.is_none() {
-                self.open = self.open().await?;
+            if matches!(self.open, Opened::NotYet) {
+                self.open = self.open().await?.map_or(Opened::Never, Opened::File);
             }
             return match &self.open {
-                Some(file) => self.read_open(file, ranges).await,
-                None => self.read_local(ranges).await,
+                Opened::File(file) => self.read_open(file, ranges).await,
+                Opened::NotYet | Opened::Never => self.read_local(ranges).await,
             };
         }
         coalesce_ranges(ranges, |range| self.read_pinned(range), OBJECT_STORE_COALESCE_DEFAULT).await
     }
 
-    /// `None` if the store has no file for it.
+    /// `None` if the store has no file for it. Only `LocalFileSystem` itself is asked: what others do is theirs to do.
     async fn open(&self) -> std::result::Result<Option<LocalFile>, OdpError> {
+        if cfg!(not(unix)) || !self.store.to_string().starts_with("LocalFileSystem") {
+            return Ok(None);
+        }
         let found = self.store.get(&self.object_meta.location).await.map_err(|error| self.failed(error))?;
         self.check(&found.meta)?;
         Ok(LocalFile::of(found))
@@ -347,7 +358,7 @@ impl PinnedFile {
         ranges: &[Range<u64>],
     ) -> std::result::Result<Vec<Bytes>, OdpError> {
         let location = || self.object_meta.location.to_string();
-        match file.read(ranges, &self.memory).await {
+        match file.read(ranges, &self.speed).await {
             Ok((read, is_at_once)) => {
                 self.reads_at_once.add(usize::from(is_at_once));
                 Ok(read)
@@ -431,8 +442,8 @@ mod tests {
                 store,
                 object_meta,
                 is_local: false,
-                open: None,
-                memory: Arc::default(),
+                open: Opened::NotYet,
+                speed: Arc::default(),
                 reads_at_once: Count::new(),
             },
             cache: runtime.cache_manager.get_file_metadata_cache(),

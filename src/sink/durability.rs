@@ -18,11 +18,9 @@ pub(super) trait Disk: Debug + Send + Sync {
     /// Forces a file to the disk.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Forces what there is of a file to the disk while its upload goes on, for less to do at its end. Whether it did:
-    /// what fails shows at the end.
-    fn sync_unfinished(&self, _path: &Path) -> bool {
-        false
-    }
+    /// Forces what there is of a file to the disk while its upload goes on, for less to do at its end; false if it cannot
+    /// be found. An error fails the file: the system tells it once, and not again when all is forced.
+    fn sync_unfinished(&self, path: &Path) -> io::Result<bool>;
 
     /// Forces the names in a directory to the disk.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
@@ -118,11 +116,15 @@ impl Disk for LocalDisk {
         OpenOptions::new().read(true).write(cfg!(windows)).open(self.path(path))?.sync_all()
     }
 
-    fn sync_unfinished(&self, path: &Path) -> bool {
+    fn sync_unfinished(&self, path: &Path) -> io::Result<bool> {
         // Where `LocalFileSystem` puts the parts of the first upload to a path. An open file cannot be renamed on Windows.
         let mut parts = self.path(path).into_os_string();
         parts.push("#1");
-        cfg!(unix) && File::open(parts).and_then(|parts| parts.sync_data()).is_ok()
+        if cfg!(not(unix)) {
+            return Ok(false);
+        }
+        let Ok(parts) = File::open(parts) else { return Ok(false) };
+        parts.sync_data().map(|()| true)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
@@ -189,12 +191,12 @@ mod tests {
         let store = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
         let disk = LocalDisk::new(dir.path().to_owned());
         let path = Path::from("d/.staged");
-        assert!(!disk.sync_unfinished(&path));
+        assert!(!disk.sync_unfinished(&path).unwrap());
         let mut upload = store.put_multipart(&path).await.unwrap();
         upload.put_part("bytes".into()).await.unwrap();
-        assert_eq!(disk.sync_unfinished(&path), cfg!(unix));
+        assert_eq!(disk.sync_unfinished(&path).unwrap(), cfg!(unix));
         upload.complete().await.unwrap();
-        assert!(!disk.sync_unfinished(&path));
+        assert!(!disk.sync_unfinished(&path).unwrap());
         assert_eq!(store.head(&path).await.unwrap().size, 5);
     }
 }

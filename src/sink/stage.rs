@@ -1,6 +1,7 @@
 //! Files that are written and not there yet.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use datafusion::physical_plan::metrics::Count;
 use futures::FutureExt;
+use tokio::task::JoinError;
 
 use super::durability::{Disk, blocking};
 use super::write::Write;
@@ -48,21 +50,48 @@ pub(crate) struct StagedFile {
 struct WriteBack {
     /// Bytes since it began last.
     bytes: u64,
-    task: Option<SpawnedTask<()>>,
+    task: Option<SpawnedTask<io::Result<bool>>>,
     /// Times that something was written so.
     count: Count,
+    /// The first error: nobody is told of it again.
+    failed: Option<io::Error>,
 }
 
 impl WriteBack {
     fn note(&mut self, bytes: usize, disk: &Arc<dyn Disk>, staged: &Path) {
         self.bytes += bytes as u64;
-        let mut is_idle = || self.task.as_mut().is_none_or(|task| task.now_or_never().is_some());
-        if self.bytes >= WRITE_BACK_BYTES && is_idle() {
-            self.bytes = 0;
-            let (disk, staged, count) = (Arc::clone(disk), staged.clone(), self.count.clone());
-            let sync = move || count.add(usize::from(disk.sync_unfinished(&staged)));
-            self.task = Some(SpawnedTask::spawn_blocking(sync));
+        if self.bytes < WRITE_BACK_BYTES {
+            return;
         }
+        if let Some(mut task) = self.task.take() {
+            match (&mut task).now_or_never() {
+                Some(written) => self.end(written),
+                None => {
+                    self.task = Some(task);
+                    return;
+                }
+            }
+        }
+        self.bytes = 0;
+        let (disk, staged) = (Arc::clone(disk), staged.clone());
+        self.task = Some(SpawnedTask::spawn_blocking(move || disk.sync_unfinished(&staged)));
+    }
+
+    fn end(&mut self, written: Result<io::Result<bool>, JoinError>) {
+        match written.map_err(io::Error::other).flatten() {
+            Ok(is_written) => self.count.add(usize::from(is_written)),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
+    /// # Errors
+    /// The first.
+    async fn finish(&mut self) -> io::Result<()> {
+        if let Some(task) = self.task.take() {
+            let written = task.join().await;
+            self.end(written);
+        }
+        self.failed.take().map_or(Ok(()), Err)
     }
 }
 
@@ -259,9 +288,8 @@ impl StagedFile {
         let place = self.place()?.clone();
         let pending = self.end(&place).await.map_err(|error| self.write.failed(&place.staged, error))?;
         if let Some(disk) = self.write.disk.as_ref() {
-            if let Some(early) = self.write_back.task.take() {
-                drop(early.join().await);
-            }
+            let early = self.write_back.finish().await;
+            early.map_err(|error| self.write.failed(&place.staged, error))?;
             let staged = place.staged.clone();
             let synced = blocking(disk, move |disk| disk.sync_file(&staged)).await;
             synced.map_err(|error| self.write.failed(&place.staged, error))?;

@@ -93,6 +93,35 @@ async fn an_open_file_keeps_less_than_a_part_in_memory() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_forced_to_the_disk_early_fails_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    let (place, faults) = on_disk(root.path());
+    let mut failed = 0;
+    // Each operation of a file of 20 parts: the upload, its parts, and what is forced.
+    for at in 0.. {
+        let Begun::Write(transaction) = place.begin(WriteMode::Append).await.unwrap() else { panic!() };
+        let mut file = transaction.create_file("", 0);
+        faults.set(at, Fault::Before, false);
+        let written = async {
+            for _ in 0..40 {
+                file.write(Bytes::from(vec![1; 1 << 10])).await?;
+            }
+            file.finish().await
+        };
+        let is_written = written.await.is_ok();
+        let operations = faults.stop();
+        transaction.abort().await;
+        assert_eq!(is_written, at >= operations, "operation {at} of {operations}");
+        if is_written {
+            assert!(operations > 23, "nothing is forced early: {operations}");
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 23, "{failed}");
+}
+
+#[tokio::test]
 async fn cleaning_removes_what_dead_writers_left_and_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     for place in [in_memory().0, on_disk(root.path()).0] {

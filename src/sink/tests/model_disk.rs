@@ -216,6 +216,10 @@ impl Disk for ModelDisk {
         Ok(())
     }
 
+    fn sync_unfinished(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.work()?;

@@ -246,6 +246,10 @@ impl Disk for FaultDisk {
         self.inner.files(&path.parent().unwrap_or_default()).map(drop)
     }
 
+    fn sync_unfinished(&self, _: &Path) -> io::Result<bool> {
+        self.check().map(|()| true)
+    }
+
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
         self.check()
     }
