@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -455,6 +456,40 @@ fn register_fail_at(ctx: &SessionContext, panics: bool) {
     };
     let types = vec![DataType::Int64, DataType::Int64];
     ctx.register_udf(create_udf("fail_at", types, DataType::Boolean, Volatility::Volatile, Arc::new(fail)));
+}
+
+#[tokio::test]
+async fn rows_that_are_not_a_row_group_yet_are_in_the_memory_pool() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(64 << 20));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool)).build_arc()?;
+    let ctx = SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(1), runtime);
+    datafusion_odp::register(&ctx)?;
+    let (most, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&pool));
+    let noted = Arc::clone(&most);
+    let note = move |args: &[ColumnarValue]| -> DataFusionResult<ColumnarValue> {
+        noted.fetch_max(seen.reserved(), Ordering::SeqCst);
+        Ok(args[0].clone())
+    };
+    let types = vec![DataType::Int64];
+    ctx.register_udf(create_udf("note", types, DataType::Int64, Volatility::Volatile, Arc::new(note)));
+    let copy = |rows: usize| {
+        let path = text(&dir.path().join(format!("{rows}.parquet")));
+        format!(
+            "COPY (SELECT note(value) AS id FROM generate_series(1, {rows})) TO '{path}' STORED AS ODP \
+             OPTIONS ('batch_rows' '10000000')"
+        )
+    };
+    run(&ctx, &copy(200_000)).await?;
+    let most = most.load(Ordering::SeqCst);
+    assert!((1_000_000..2_000_000).contains(&most), "{most} bytes");
+    assert_eq!(pool.reserved(), 0);
+    // What has no room is refused before it is all there.
+    let refused = ctx.sql(&copy(20_000_000)).await?.collect().await;
+    let message = refused.err().ok_or("is not refused")?.to_string();
+    assert!(message.contains("Resources exhausted") || message.contains("memory"), "{message}");
+    assert_eq!(pool.reserved(), 0);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

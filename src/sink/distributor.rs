@@ -65,19 +65,24 @@ impl Submitter {
     async fn append(&self, place: &Arc<Place>, rows: Vec<RecordBatch>) -> Result<()> {
         let closed = |_| exec_datafusion_err!("the write ended early");
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
-        let bytes = Self::bytes_of(&rows);
         let memory = self.memory.new_empty();
-        if memory.try_grow(bytes).is_err() {
-            // Once the others are in their files there may be room.
-            let others = u32::try_from(self.in_flight - 1).unwrap_or(u32::MAX);
-            let all = self.turns.acquire_many(others).await.map_err(closed)?;
-            memory.try_grow(bytes)?;
-            drop(all);
-        }
+        self.reserve(&memory, Self::bytes_of(&rows), self.in_flight - 1).await?;
         self.metrics.row_groups_in_flight.set_max(self.in_flight - self.turns.available_permits());
         let group = SpawnedTask::spawn(Arc::clone(&self.encoder).encode(rows));
         let held = Held { _turn: turn, _memory: memory };
         self.send(Command::Append { place: Arc::clone(place), group, held }).await
+    }
+
+    /// Adds `bytes` to `memory`; where there is no room, once the `others` that are on their way are in their files.
+    async fn reserve(&self, memory: &MemoryReservation, bytes: usize, others: usize) -> Result<()> {
+        if memory.try_grow(bytes).is_err() {
+            let closed = |_| exec_datafusion_err!("the write ended early");
+            let others = u32::try_from(others).unwrap_or(u32::MAX);
+            let all = self.turns.acquire_many(others).await.map_err(closed)?;
+            memory.try_grow(bytes)?;
+            drop(all);
+        }
+        Ok(())
     }
 
     async fn close(&self, place: &Arc<Place>) -> Result<()> {
@@ -149,11 +154,19 @@ pub(super) async fn write_whole(
 ) -> Result<()> {
     let place = Arc::new(Place { partition: 0, directory: String::new(), values: Vec::new() });
     let mut cutter = RowGroupCutter::new(group_rows);
+    // Of the rows that are not a row group yet; from then on they are counted with it.
+    let filling = submitter.memory.new_empty();
     while let Some(batch) = rows.next().await? {
+        submitter.reserve(&filling, record_batch_bytes(&batch), submitter.in_flight).await?;
         for group in cutter.push(batch) {
+            filling.free();
             submitter.append(&place, group).await?;
         }
+        if filling.size() == 0 {
+            submitter.reserve(&filling, cutter.pending_bytes(), submitter.in_flight).await?;
+        }
     }
+    filling.free();
     if let Some(group) = cutter.finish() {
         submitter.append(&place, group).await?;
     }

@@ -2,6 +2,8 @@
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::row_bytes::record_batch_bytes;
+
 /// The rows of one file, or of several after each other, in order.
 #[derive(Debug)]
 pub(super) struct RowGroupCutter {
@@ -31,6 +33,11 @@ impl RowGroupCutter {
             self.pending.push(batch);
         }
         full
+    }
+
+    /// Bytes of the rows that are not a group yet.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending.iter().map(record_batch_bytes).sum()
     }
 
     /// What is left, if anything.
