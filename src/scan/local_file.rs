@@ -18,6 +18,9 @@ const MOST_AT_ONCE: u64 = 16 << 20;
 /// A read is slow if it takes longer than this and a nanosecond for each byte.
 const LATENCY: Duration = Duration::from_micros(200);
 
+/// How long a task may read and decode before other tasks come in between.
+const PAUSE_AFTER: Duration = Duration::from_millis(20);
+
 /// Whether the last read of a scan was fast. If it was, the next one holds up its thread, however long it takes.
 #[derive(Debug, Default)]
 pub(super) struct ReadSpeed(AtomicBool);
@@ -51,6 +54,8 @@ impl Written {
 pub(super) struct LocalFile {
     file: Arc<File>,
     written: Written,
+    /// When other tasks came in between last.
+    paused: Instant,
 }
 
 /// Why bytes could not be read.
@@ -72,12 +77,12 @@ impl LocalFile {
     pub(super) fn of(found: GetResult) -> Option<Self> {
         let GetResult { payload: GetResultPayload::File(file, _), meta, .. } = found else { return None };
         let written = Written::of(&file).ok()?;
-        is_of(&written, &meta).then(|| Self { file: Arc::new(file), written })
+        is_of(&written, &meta).then(|| Self { file: Arc::new(file), written, paused: Instant::now() })
     }
 
     /// The bytes of `ranges`, and whether they were read without another thread.
     pub(super) async fn read(
-        &self,
+        &mut self,
         ranges: &[Range<u64>],
         speed: &Arc<ReadSpeed>,
     ) -> Result<(Vec<Bytes>, bool), ReadError> {
@@ -85,8 +90,11 @@ impl LocalFile {
         let is_at_once = speed.is_fast() && bytes <= MOST_AT_ONCE;
         if is_at_once || tokio::runtime::Handle::try_current().is_err() {
             let read = read_timed(&self.file, self.written, ranges, bytes, speed)?;
-            // Other tasks come in between, as they do where a thread is waited for.
-            tokio::task::yield_now().await;
+            // Nothing else makes a task pause that finds no rows; but each pause wakes other threads.
+            if self.paused.elapsed() > PAUSE_AFTER {
+                tokio::task::yield_now().await;
+                self.paused = Instant::now();
+            }
             return Ok((read, true));
         }
         let (file, written, speed) = (Arc::clone(&self.file), self.written, Arc::clone(speed));
@@ -150,6 +158,7 @@ mod tests {
     use datafusion::object_store::local::LocalFileSystem;
     use datafusion::object_store::memory::InMemory;
     use datafusion::object_store::path::Path;
+    use futures::FutureExt;
 
     fn bytes() -> Vec<u8> {
         (0..200_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect()
@@ -164,7 +173,7 @@ mod tests {
     }
 
     async fn one(
-        file: &LocalFile,
+        file: &mut LocalFile,
         range: Range<u64>,
         speed: &Arc<ReadSpeed>,
     ) -> Result<(Vec<Bytes>, bool), ReadError> {
@@ -174,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_fast_is_read_at_once_next() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, _) = open(dir.path()).await;
+        let (mut file, _) = open(dir.path()).await;
         let speed = Arc::new(ReadSpeed::default());
         let ranges = [100..100_100, 0..0, 199_999..200_000];
         for is_fast in [false, true] {
@@ -194,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn much_is_read_on_another_thread() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, _) = open(dir.path()).await;
+        let (mut file, _) = open(dir.path()).await;
         let speed = Arc::new(ReadSpeed::default());
         speed.0.store(true, Ordering::Relaxed);
         let ranges = vec![0..200_000; 100];
@@ -203,23 +212,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_tasks_come_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path()).await;
+        let speed = Arc::new(ReadSpeed::default());
+        speed.0.store(true, Ordering::Relaxed);
+        file.paused -= 2 * PAUSE_AFTER;
+        let mut waits = Box::pin(one(&mut file, 0..10, &speed));
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(waits.await.unwrap().1);
+    }
+
+    #[tokio::test]
     async fn writing_to_it_shows_and_replacing_it_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, path) = open(dir.path()).await;
+        let (mut file, path) = open(dir.path()).await;
         let speed = Arc::new(ReadSpeed::default());
         std::fs::write(dir.path().join("other"), vec![0; 10]).unwrap();
         std::fs::rename(dir.path().join("other"), &path).unwrap();
-        let (read, _) = one(&file, 0..10, &speed).await.unwrap();
+        let (read, _) = one(&mut file, 0..10, &speed).await.unwrap();
         assert_eq!(read[0], bytes()[..10]);
-        let beyond = one(&file, 199_000..200_001, &speed).await.unwrap_err();
+        let beyond = one(&mut file, 199_000..200_001, &speed).await.unwrap_err();
         assert!(matches!(beyond, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
 
-        let (file, path) = open(dir.path()).await;
+        let (mut file, path) = open(dir.path()).await;
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();
         for is_fast in [false, true] {
             speed.0.store(is_fast, Ordering::Relaxed);
-            assert!(matches!(one(&file, 0..10, &speed).await, Err(ReadError::Changed)));
-            assert!(matches!(one(&file, 60_000..60_010, &speed).await, Err(ReadError::Changed)));
+            assert!(matches!(one(&mut file, 0..10, &speed).await, Err(ReadError::Changed)));
+            assert!(matches!(one(&mut file, 60_000..60_010, &speed).await, Err(ReadError::Changed)));
         }
     }
 

@@ -334,9 +334,17 @@ impl PinnedFile {
             if matches!(self.open, Opened::NotYet) {
                 self.open = self.open().await?.map_or(Opened::Never, Opened::File);
             }
-            return match &self.open {
-                Opened::File(file) => self.read_open(file, ranges).await,
-                Opened::NotYet | Opened::Never => self.read_local(ranges).await,
+            let Opened::File(file) = &mut self.open else { return self.read_local(ranges).await };
+            let location = || self.object_meta.location.to_string();
+            return match file.read(ranges, &self.speed).await {
+                Ok((read, is_at_once)) => {
+                    self.reads_at_once.add(usize::from(is_at_once));
+                    Ok(read)
+                }
+                Err(ReadError::Changed) => Err(OdpError::Changed { path: location() }),
+                Err(ReadError::Io(error)) => {
+                    Err(OdpError::Storage { location: location(), source: Box::new(error) })
+                }
             };
         }
         coalesce_ranges(ranges, |range| self.read_pinned(range), OBJECT_STORE_COALESCE_DEFAULT).await
@@ -350,24 +358,6 @@ impl PinnedFile {
         let found = self.store.get(&self.object_meta.location).await.map_err(|error| self.failed(error))?;
         self.check(&found.meta)?;
         Ok(LocalFile::of(found))
-    }
-
-    async fn read_open(
-        &self,
-        file: &LocalFile,
-        ranges: &[Range<u64>],
-    ) -> std::result::Result<Vec<Bytes>, OdpError> {
-        let location = || self.object_meta.location.to_string();
-        match file.read(ranges, &self.speed).await {
-            Ok((read, is_at_once)) => {
-                self.reads_at_once.add(usize::from(is_at_once));
-                Ok(read)
-            }
-            Err(ReadError::Changed) => Err(OdpError::Changed { path: location() }),
-            Err(ReadError::Io(error)) => {
-                Err(OdpError::Storage { location: location(), source: Box::new(error) })
-            }
-        }
     }
 
     async fn read_local(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
