@@ -334,6 +334,23 @@ fn scripts_run_before_commands_and_keep_their_tables() {
 }
 
 #[test]
+fn the_shell_reads_local_files_as_fast_as_a_session_does() {
+    let home = TempDir::new().unwrap();
+    let sql =
+        "COPY (SELECT random() AS x FROM generate_series(1, 600000)) TO 'numbers.parquet' STORED AS ODP \
+               OPTIONS ('batch_rows' '10000');
+               CREATE EXTERNAL TABLE t STORED AS ODP LOCATION 'numbers.parquet';
+               SET odp.max_partitions = 1;
+               EXPLAIN ANALYZE SELECT x FROM t;";
+    let (code, stdout, stderr) = run(&home, &["-q", "--format", "csv", "-c", sql]).unwrap();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    // Its stores count requests, around those of the file system.
+    let at_once = stdout.split("reads_at_once=").nth(1).and_then(|rest| rest.split([',', ']']).next());
+    let at_once: usize = at_once.unwrap().parse().unwrap();
+    assert_eq!(at_once > 0, cfg!(unix), "{stdout}");
+}
+
+#[test]
 fn data_path_moves_relative_locations_but_not_the_script() {
     let home = TempDir::new().unwrap();
     write_points(&home).unwrap();
