@@ -101,15 +101,13 @@ fn replace_merge(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Exe
         return Ok(Transformed::no(plan));
     };
     match scan_of(merge.input()) {
-        Some(scan) => {
+        Some(scan) if partitions_follow(merge.input(), merge.expr())? => {
             let window = scan.scan().open_batch_limit;
-            let mut input = Arc::clone(merge.input()).transform_up(in_short_runs)?.data;
-            if !partitions_follow(&input, merge.expr())? {
-                input = Arc::clone(merge.input());
-                if !partitions_follow(&input, merge.expr())? {
-                    return Ok(Transformed::no(plan));
-                }
-            }
+            let short = Arc::clone(merge.input()).transform_up(in_short_runs)?.data;
+            let input = match partitions_follow(&short, merge.expr())? {
+                true => short,
+                false => Arc::clone(merge.input()),
+            };
             Ok(Transformed::yes(Arc::new(OrderedConcatExec::new(input, window, merge.fetch(), true))))
         }
         _ => Ok(Transformed::no(plan)),
