@@ -23,8 +23,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
     ReplaceChildrenOptions,
 };
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::Semaphore;
+use tokio::task::coop::unconstrained;
 
 /// Record batches that a partition may be ahead of the reader: about the rows of a batch, so that the next batches are
 /// decoded while the rows of the first are passed on.
@@ -38,10 +39,13 @@ const LEAST_BYTES: usize = 4 << 20;
 /// What bytes are counted in.
 const UNIT: usize = 1 << 10;
 
+/// Partitions whose rows wait, all of them read, for each that runs: while the first one takes long, the next are not idle.
+const WAITING_PER_RUNNING: usize = 1;
+
 /// One output partition: the rows of partition 0, then of partition 1, and so on.
 ///
-/// Up to `window` partitions run at a time. With a `fetch`, it starts with one and doubles with each partition
-/// that did not give enough rows.
+/// Up to `window` partitions run at a time, and as many are complete and wait for their turn. With a `fetch`, it starts with
+/// one, of which none waits, and doubles with each partition that did not give enough rows.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderedConcatExec {
     input: Arc<dyn ExecutionPlan>,
@@ -148,10 +152,11 @@ impl ExecutionPlan for OrderedConcatExec {
             partitions: self.input.output_partitioning().partition_count(),
             input: Arc::clone(&self.input),
             context,
-            running: VecDeque::new(),
+            begun: VecDeque::new(),
             started: 0,
-            window: if self.fetch.is_some() { 1 } else { self.window },
-            max_window: self.window,
+            window: if self.fetch.is_some() { 1 } else { most_begun(self.window) },
+            max_window: if self.fetch.is_some() { self.window } else { most_begun(self.window) },
+            turns: Arc::new(Semaphore::new(self.window)),
             remaining: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         }))
@@ -201,17 +206,25 @@ struct OrderedConcatStream {
     input: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     partitions: usize,
-    /// The partitions that run, the one being read first.
-    running: VecDeque<Running>,
+    /// The partitions that run, or are complete, the one being read first.
+    begun: VecDeque<Begun>,
     started: usize,
+    /// How many of them there may be.
     window: usize,
     max_window: usize,
+    /// To run.
+    turns: Arc<Semaphore>,
     remaining: Option<usize>,
     metrics: BaselineMetrics,
 }
 
-/// A partition that runs.
-struct Running {
+/// With those that wait.
+fn most_begun(window: usize) -> usize {
+    window.saturating_mul(1 + WAITING_PER_RUNNING)
+}
+
+/// A partition that runs, or is complete.
+struct Begun {
     rows: SendableRecordBatchStream,
     room: Arc<Room>,
 }
@@ -251,14 +264,22 @@ impl Room {
 
 impl OrderedConcatStream {
     fn start_partitions(&mut self) {
-        while self.running.len() < self.window && self.started < self.partitions {
+        while self.begun.len() < self.window && self.started < self.partitions {
             let mut runner = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), MOST_AHEAD);
             let rows = runner.tx();
             let room = Arc::new(Room::new(self.max_window));
             let taken = Arc::clone(&room);
             let (input, context, partition) =
                 (Arc::clone(&self.input), Arc::clone(&self.context), self.started);
+            // Asked for here, in the order of the partitions: the first of them always has its turn.
+            let mut turn = Box::pin(unconstrained(Arc::clone(&self.turns).acquire_owned()));
+            let is_first = (&mut turn).now_or_never();
             runner.spawn(async move {
+                // Never closed.
+                let _turn = match is_first {
+                    Some(turn) => turn,
+                    None => turn.await,
+                };
                 let mut stream = input.execute(partition, context)?;
                 while let Some(item) = stream.next().await {
                     if let Ok(batch) = &item {
@@ -271,7 +292,7 @@ impl OrderedConcatStream {
                 }
                 Ok(())
             });
-            self.running.push_back(Running { rows: runner.build(), room });
+            self.begun.push_back(Begun { rows: runner.build(), room });
             self.started += 1;
         }
     }
@@ -288,7 +309,7 @@ impl OrderedConcatStream {
     }
 
     fn stop(&mut self) {
-        self.running.clear();
+        self.begun.clear();
         self.started = self.partitions;
     }
 }
@@ -302,7 +323,7 @@ impl Stream for OrderedConcatStream {
         }
         loop {
             self.start_partitions();
-            let Some(current) = self.running.front_mut() else {
+            let Some(current) = self.begun.front_mut() else {
                 self.metrics.done();
                 return Poll::Ready(None);
             };
@@ -317,7 +338,7 @@ impl Stream for OrderedConcatStream {
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    self.running.pop_front();
+                    self.begun.pop_front();
                     self.window = (2 * self.window).min(self.max_window);
                 }
             }
@@ -333,11 +354,100 @@ impl RecordBatchStream for OrderedConcatStream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use datafusion::arrow::array::UInt8Array;
+    use datafusion::arrow::array::{AsArray, UInt8Array};
+    use datafusion::arrow::datatypes::UInt8Type;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+    use futures::{TryStreamExt, stream};
 
     use super::*;
+
+    /// What the partitions of a test know of each other.
+    #[derive(Debug, Default)]
+    struct Seen {
+        running: AtomicUsize,
+        most_running: AtomicUsize,
+        complete: AtomicUsize,
+    }
+
+    /// Partition `number`, of record batches of `bytes` bytes.
+    #[derive(Debug)]
+    struct Part {
+        number: u8,
+        bytes: Vec<usize>,
+        /// Others that are to be complete before it gives its rows.
+        awaits: usize,
+        seen: Arc<Seen>,
+    }
+
+    impl PartitionStream for Part {
+        fn schema(&self) -> &SchemaRef {
+            static SCHEMA: std::sync::LazyLock<SchemaRef> = std::sync::LazyLock::new(|| batch(0).schema());
+            &SCHEMA
+        }
+
+        fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let (number, awaits, seen) = (self.number, self.awaits, Arc::clone(&self.seen));
+            let is_running = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most_running.fetch_max(is_running, Ordering::SeqCst);
+            let rows = stream::iter(self.bytes.clone()).then(move |bytes| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    while seen.complete.load(Ordering::SeqCst) < awaits {
+                        tokio::task::yield_now().await;
+                    }
+                    let numbers = UInt8Array::from(vec![number; bytes]);
+                    Ok(RecordBatch::try_from_iter([("v", Arc::new(numbers) as _)])?)
+                }
+            });
+            let seen = Arc::clone(&self.seen);
+            let end = stream::poll_fn(move |_| {
+                seen.running.fetch_sub(1, Ordering::SeqCst);
+                seen.complete.fetch_add(1, Ordering::SeqCst);
+                Poll::Ready(None)
+            });
+            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.schema()), rows.chain(end)))
+        }
+    }
+
+    /// The partitions that rows came from, and the most that ran at a time, with a window of 4. The first one gives its rows
+    /// when so many others are complete.
+    async fn read(partitions: u8, bytes: Vec<usize>, first_awaits: usize) -> (Vec<u8>, usize) {
+        let seen = Arc::<Seen>::default();
+        let part = |number: u8| {
+            let awaits = if number == 0 { first_awaits } else { 0 };
+            let (bytes, seen) = (bytes.clone(), Arc::clone(&seen));
+            Arc::new(Part { number, bytes, awaits, seen }) as Arc<dyn PartitionStream>
+        };
+        let parts: Vec<_> = (0..partitions).map(part).collect();
+        let schema = Arc::clone(parts[0].schema());
+        let input = StreamingTableExec::try_new(schema, parts, None, [], false, None).unwrap();
+        let concat = OrderedConcatExec::new(Arc::new(input), 4, None, false);
+        let rows = concat.execute(0, Arc::default()).unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(60), rows.try_collect::<Vec<_>>()).await;
+        let first = |rows: &RecordBatch| rows.column(0).as_primitive::<UInt8Type>().value(0);
+        let mut order: Vec<u8> =
+            read.expect("it does not wait for ever").unwrap().iter().map(first).collect();
+        order.dedup();
+        (order, seen.most_running.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn while_the_first_partition_takes_long_the_next_go_on() {
+        let (order, most_running) = read(20, vec![10, 10], 7).await;
+        assert_eq!(order, (0..20).collect::<Vec<u8>>());
+        assert!(most_running <= 4, "{most_running}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn partitions_that_have_no_room_do_not_keep_the_first_from_running() {
+        let (order, most_running) = read(24, vec![6 << 20, 6 << 20, 6 << 20], 0).await;
+        assert_eq!(order, (0..24).collect::<Vec<u8>>());
+        assert!(most_running <= 4, "{most_running}");
+    }
 
     fn batch(bytes: usize) -> RecordBatch {
         RecordBatch::try_from_iter([("v", Arc::new(UInt8Array::from(vec![0; bytes])) as _)]).unwrap()

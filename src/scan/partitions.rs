@@ -42,7 +42,7 @@ pub(super) fn planned_groups(
     let is_many = kept.len() > MOST_SINGLE;
     if let Some(limit) = merged_at_once(kept.len(), partition_limit) {
         if reads_columns {
-            return merged_groups(snapshot, kept, limit);
+            return merged_groups(snapshot, kept, limit, Shares::Equal);
         }
         let counted = |group: Range<usize>| {
             let rows =
@@ -52,7 +52,7 @@ pub(super) fn planned_groups(
                 Statistics::new_unknown(snapshot.table_schema().table_schema()).with_num_rows(rows);
             FileGroup::new(files(snapshot, &kept[group], false)).with_statistics(Arc::new(statistics))
         };
-        return balanced(snapshot, kept, limit).into_iter().map(counted).collect();
+        return cut(snapshot, kept, limit, Shares::Equal).into_iter().map(counted).collect();
     }
     let group = |&i: &usize| {
         let file = snapshot.partitioned_file(i..i + 1, !is_many).with_extension(BatchRun(i..i + 1));
@@ -79,34 +79,68 @@ pub(super) fn short_runs(
     let runs =
         groups.iter().flat_map(FileGroup::iter).map(|file| Some(file.extension::<BatchRun>()?.0.clone()));
     let batches = runs.collect::<Option<Vec<_>>>()?.into_iter().flatten();
-    batches.eq(kept.iter().copied()).then(|| merged_groups(snapshot, kept, most))
+    batches.eq(kept.iter().copied()).then(|| merged_groups(snapshot, kept, most, Shares::Equal))
 }
 
-/// The kept batches in at most `limit` groups of contiguous runs with about the same rows.
-pub(super) fn merged_groups(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize) -> Vec<FileGroup> {
+/// How many of the rows each group gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shares {
+    Equal,
+    /// The first 1.75 times an equal share, the last a quarter of it. Groups are begun in their order, as processors
+    /// become free: the last ones are then short, and processors end at about the same time.
+    Tapered,
+}
+
+impl Shares {
+    /// Of `groups`, which are not none, the first `closed`: their part of all rows, as a fraction.
+    fn of_first(self, closed: usize, groups: usize) -> (u128, u128) {
+        let (closed, groups) = (closed as u128, groups as u128);
+        match self {
+            Self::Tapered if groups > 1 => {
+                let last = groups - 1;
+                (closed * (7 * last - 3 * closed.saturating_sub(1)), 4 * last * groups)
+            }
+            _ => (closed, groups),
+        }
+    }
+}
+
+/// The kept batches in at most `limit` groups of contiguous runs, that have these shares of the rows, about.
+pub(super) fn merged_groups(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    limit: usize,
+    shares: Shares,
+) -> Vec<FileGroup> {
     let runs = runs_by_file(snapshot, kept);
     let is_described = runs.len() <= MOST_DESCRIBED;
-    balanced(snapshot, kept, limit)
+    cut(snapshot, kept, limit, shares)
         .into_iter()
         .map(|group| file_group(snapshot, &kept[group], is_described))
         .collect()
 }
 
-/// The positions in `kept` cut into at most `limit` ranges with about the same rows.
-fn balanced(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize) -> Vec<Range<usize>> {
-    let rows = |i: usize| snapshot.batches()[kept[i]].rows;
-    let total: u64 = (0..kept.len()).map(rows).sum();
+/// The positions in `kept` cut into at most `limit` ranges.
+fn cut(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize, shares: Shares) -> Vec<Range<usize>> {
+    let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
+    cut_by_rows(&rows, limit, shares)
+}
+
+fn cut_by_rows(rows: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {
+    let total: u128 = rows.iter().map(|&rows| u128::from(rows)).sum();
     let mut groups = Vec::with_capacity(limit);
-    let (mut start, mut before) = (0, 0u64);
-    for i in 0..kept.len() {
-        before += rows(i);
-        let left = limit - groups.len();
-        let reached = u128::from(before) * limit as u128 >= u128::from(total) * (groups.len() as u128 + 1);
-        // Close a group when its share is full, or when each batch left must have a group of its own.
-        if i + 1 == kept.len() || (left > 1 && reached) {
+    let (mut start, mut before) = (0, 0u128);
+    for (i, &rows) in rows.iter().enumerate() {
+        before += u128::from(rows);
+        let (part, of) = shares.of_first(groups.len() + 1, limit.max(1));
+        let is_full = before.saturating_mul(of) >= total.saturating_mul(part);
+        if groups.len() + 1 < limit && is_full {
             groups.push(start..i + 1);
             start = i + 1;
         }
+    }
+    if start < rows.len() {
+        groups.push(start..rows.len());
     }
     groups
 }
@@ -136,5 +170,32 @@ fn file_group(snapshot: &DatasetSnapshot, batches: &[usize], is_described: bool)
     match statistics {
         Some(statistics) => FileGroup::new(files).with_statistics(statistics),
         None => FileGroup::new(files),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(rows: &[u64], limit: usize, shares: Shares) -> Vec<usize> {
+        let groups = cut_by_rows(rows, limit, shares);
+        assert!(groups.iter().cloned().flatten().eq(0..rows.len()), "each batch once, in order: {groups:?}");
+        assert!(groups.len() <= limit);
+        groups.into_iter().map(|group| group.len()).collect()
+    }
+
+    #[test]
+    fn groups_have_their_share_of_the_rows() {
+        use Shares::{Equal, Tapered};
+        let alike = [100; 100];
+        assert_eq!(lengths(&alike, 8, Equal), [13, 12, 13, 12, 13, 12, 13, 12]);
+        assert_eq!(lengths(&alike, 8, Tapered), [22, 20, 16, 14, 11, 9, 5, 3]);
+        assert_eq!(lengths(&alike, 1, Tapered), [100]);
+        assert_eq!(lengths(&alike, 2, Tapered), [88, 12]);
+        assert_eq!(lengths(&alike[..10], 8, Tapered), [3, 2, 1, 2, 1, 1]);
+        assert_eq!(lengths(&[1, 1, 1000, 1, 1], 3, Equal), [3, 1, 1]);
+        assert_eq!(lengths(&[0, 0, 0], 2, Tapered), [1, 2]);
+        assert_eq!(lengths(&[], 8, Tapered), [0; 0]);
+        assert_eq!(lengths(&[u64::MAX; 9], 3, Tapered), [6, 3]);
     }
 }

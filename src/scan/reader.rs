@@ -198,9 +198,16 @@ impl AsyncFileReader for PinnedReader {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         let asked = options.map_or(PageIndexPolicy::Skip, ArrowReaderOptions::column_index_policy);
         let page_index = if asked == PageIndexPolicy::Skip { self.page_index } else { asked };
+        let is_shared = self.footer_lock.try_lock().is_err()
+            || cached_footer(&self.file.object_meta, self.cache.as_ref(), page_index).is_none();
         async move {
-            let _first = self.footer_lock.lock().await;
+            let first = self.footer_lock.lock().await;
             let footer = self.file.footer(&self.cache, page_index).await;
+            drop(first);
+            if is_shared {
+                // Another one that waits for it would be next on this thread, and nowhere else.
+                tokio::task::yield_now().await;
+            }
             footer
                 .and_then(|footer| self.check_row_groups(&footer).map(|()| footer))
                 .map_err(|e| ParquetError::External(Box::new(e)))

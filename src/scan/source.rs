@@ -32,7 +32,7 @@ use super::filter_placement::{FilterPlacement, after_decoding};
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::{FilteredScan, GatedMorselizer};
 use super::nan_safety::hide_unsafe;
-use super::partitions::{merged_groups, short_runs};
+use super::partitions::{Shares, merged_groups, short_runs};
 use super::placed_run::PlacedScan;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
@@ -427,7 +427,11 @@ impl FileSource for OdpSource {
         }
         let groups: Vec<FileGroup> = match self.scan.partition_limit {
             Some(limit) if kept.len() > limit && is_mergeable => {
-                merged_groups(&self.scan.snapshot, kept, limit)
+                let shares = match self.scan.has_default_partitions {
+                    true => Shares::Tapered,
+                    false => Shares::Equal,
+                };
+                merged_groups(&self.scan.snapshot, kept, limit, shares)
             }
             _ => config.file_groups.clone(),
         };

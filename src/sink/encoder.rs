@@ -1,11 +1,12 @@
 //! Encodes the rows of one row group as Parquet columns, in memory, each column on its own task.
 //!
 //! The same rows give the same bytes, however they were cut into record batches: each column is put together before it
-//! is encoded, since the writer looks for the end of a page at the end of each array that it is given.
+//! is encoded, since the writer looks for the end of a page at the end of each array that it is given. Its task does that,
+//! and lets go of the pieces.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
@@ -79,64 +80,77 @@ impl Encoder {
 
     /// Encodes `rows`, all of one row group, in order.
     pub(super) async fn encode(self: Arc<Self>, rows: Vec<RecordBatch>) -> Result<EncodedRowGroup> {
-        let encoder = Arc::clone(&self);
-        let prepared = SpawnedTask::spawn(async move { encoder.prepare(&rows) });
-        let (rows, geometry) = joined(prepared).await?;
+        let num_rows = rows.iter().map(RecordBatch::num_rows).sum();
+        let (columns, geometry) = match self.geometry {
+            Some(_) => {
+                let encoder = Arc::clone(&self);
+                joined(SpawnedTask::spawn(async move { encoder.prepare(rows) })).await?
+            }
+            None => self.prepare(rows)?,
+        };
+        let fields = self.schema.fields();
+        if columns.len() != fields.len() {
+            return internal_err!("a row group has {} columns, expected {}", columns.len(), fields.len());
+        }
         let mut writers = self.factory.create_column_writers(0)?.into_iter();
-        let columns: Vec<_> = self
-            .schema
-            .fields()
+        let columns: Vec<_> = fields
             .iter()
-            .zip(rows.columns())
-            .map(|(field, column)| {
+            .zip(columns)
+            .map(|(field, pieces)| {
                 let leaves = leaf_count(field.data_type());
                 let writers: Vec<_> = writers.by_ref().take(leaves).collect();
-                let (field, column) = (Arc::clone(field), Arc::clone(column));
-                joined(SpawnedTask::spawn(async move { encode_column(&field, &column, writers) }))
+                let field = Arc::clone(field);
+                joined(SpawnedTask::spawn(async move { encode_column(&field, pieces, writers) }))
             })
             .collect();
-        let num_rows = rows.num_rows();
-        drop(rows);
         let columns = try_join_all(columns).await?.into_iter().flatten().collect();
         Ok(EncodedRowGroup { columns, geometry, rows: num_rows })
     }
 
-    fn prepare(&self, rows: &[RecordBatch]) -> Result<(RecordBatch, Option<GeometrySummary>)> {
-        let rows = concatenated(rows)?;
-        match &self.geometry {
-            Some(geometry) => {
-                let (rows, summary) = geometry.prepare(&rows)?;
-                Ok((rows, Some(summary)))
-            }
-            None => Ok((rows, None)),
-        }
+    /// The pieces of each column of the file, those that geometries add included.
+    fn prepare(&self, rows: Vec<RecordBatch>) -> Result<(Vec<Vec<ArrayRef>>, Option<GeometrySummary>)> {
+        let Some(geometry) = &self.geometry else { return Ok((columns_of(rows), None)) };
+        let (rows, summary) = geometry.prepare(&concatenated(rows)?)?;
+        Ok((columns_of(vec![rows]), Some(summary)))
     }
+}
+
+/// The pieces of each column, in order.
+fn columns_of(rows: Vec<RecordBatch>) -> Vec<Vec<ArrayRef>> {
+    let mut columns = vec![Vec::with_capacity(rows.len()); rows.first().map_or(0, RecordBatch::num_columns)];
+    for batch in rows {
+        let (_, pieces, _) = batch.into_parts();
+        columns.iter_mut().zip(pieces).for_each(|(column, piece)| column.push(piece));
+    }
+    columns
 }
 
 /// `rows` as one record batch. Unlike Arrow's own function it takes types from the arrays: those of partitions may differ
 /// from the plan's in nullability of nested fields.
-fn concatenated(rows: &[RecordBatch]) -> Result<RecordBatch> {
-    match rows {
-        [] => internal_err!("a row group has rows"),
-        [one] => Ok(one.clone()),
-        [first, ..] => {
-            let columns = (0..first.num_columns())
-                .map(|i| {
-                    let arrays: Vec<_> = rows.iter().map(|batch| batch.column(i).as_ref()).collect();
-                    Ok(concat(&arrays)?)
-                })
-                .collect::<Result<Vec<ArrayRef>>>()?;
-            Ok(RecordBatch::try_new(first.schema(), columns)?)
+fn concatenated(rows: Vec<RecordBatch>) -> Result<RecordBatch> {
+    let Some(first) = rows.first() else { return internal_err!("a row group has rows") };
+    let schema = first.schema();
+    let columns = columns_of(rows).into_iter().map(joined_pieces);
+    Ok(RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?)
+}
+
+/// One array of `pieces`.
+fn joined_pieces(pieces: Vec<ArrayRef>) -> Result<ArrayRef> {
+    match <[ArrayRef; 1]>::try_from(pieces) {
+        Ok([one]) => Ok(one),
+        Err(pieces) => {
+            let arrays: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+            Ok(concat(&arrays)?)
         }
     }
 }
 
 fn encode_column(
     field: &FieldRef,
-    column: &ArrayRef,
+    pieces: Vec<ArrayRef>,
     writers: Vec<ArrowColumnWriter>,
 ) -> Result<Vec<ArrowColumnChunk>> {
-    let leaves = compute_leaves(field, column)?;
+    let leaves = compute_leaves(field, &joined_pieces(pieces)?)?;
     if leaves.len() != writers.len() {
         return internal_err!(
             "column {} has {} leaves, expected {}",
