@@ -1,15 +1,17 @@
 //! An open file of this machine. What is read as fast as memory is, most of it from the system's page cache, is read where
 //! it is asked for: handing that to another thread and back costs more than the reading.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
+use datafusion::object_store::path::Path;
 use datafusion::object_store::{GetResult, GetResultPayload, ObjectMeta};
 
 /// The most bytes that are read where they are asked for: a few milliseconds of copying.
@@ -51,9 +53,35 @@ impl Written {
 
 /// One version of a file, open: replacing the file does not change it, writing to it shows.
 #[derive(Debug)]
-pub(super) struct LocalFile {
-    file: Arc<File>,
+pub(super) struct OpenFile {
+    file: File,
     written: Written,
+}
+
+/// The files that a scan has open: its partitions share them, since opening one takes another thread.
+#[derive(Debug, Default)]
+pub(super) struct OpenFiles(Mutex<HashMap<Path, Weak<OpenFile>>>);
+
+impl OpenFiles {
+    /// The file at `path`, if some partition has it open.
+    pub(super) fn get(&self, path: &Path) -> Option<LocalFile> {
+        self.lock().get(path).and_then(Weak::upgrade).map(LocalFile::new)
+    }
+
+    /// Remembers `file` for as long as it is open.
+    pub(super) fn share(&self, path: &Path, file: &LocalFile) {
+        self.lock().insert(path.clone(), Arc::downgrade(&file.open));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Path, Weak<OpenFile>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open file, for one partition.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    open: Arc<OpenFile>,
     /// When other tasks came in between last.
     paused: Instant,
 }
@@ -73,11 +101,15 @@ impl From<io::Error> for ReadError {
 }
 
 impl LocalFile {
+    fn new(open: Arc<OpenFile>) -> Self {
+        Self { open, paused: Instant::now() }
+    }
+
     /// `None` if the store has no file to give, or what it said of the file is not true of it any more.
     pub(super) fn of(found: GetResult) -> Option<Self> {
         let GetResult { payload: GetResultPayload::File(file, _), meta, .. } = found else { return None };
         let written = Written::of(&file).ok()?;
-        is_of(&written, &meta).then(|| Self { file: Arc::new(file), written, paused: Instant::now() })
+        is_of(&written, &meta).then(|| Self::new(Arc::new(OpenFile { file, written })))
     }
 
     /// The bytes of `ranges`, and whether they were read without another thread.
@@ -89,7 +121,7 @@ impl LocalFile {
         let bytes: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let is_at_once = speed.is_fast() && bytes <= MOST_AT_ONCE;
         if is_at_once || tokio::runtime::Handle::try_current().is_err() {
-            let read = read_timed(&self.file, self.written, ranges, bytes, speed)?;
+            let read = read_timed(&self.open, ranges, bytes, speed)?;
             // Nothing else makes a task pause that finds no rows; but each pause wakes other threads.
             if self.paused.elapsed() > PAUSE_AFTER {
                 tokio::task::yield_now().await;
@@ -97,10 +129,8 @@ impl LocalFile {
             }
             return Ok((read, true));
         }
-        let (file, written, speed) = (Arc::clone(&self.file), self.written, Arc::clone(speed));
-        let ranges = ranges.to_vec();
-        let read =
-            SpawnedTask::spawn_blocking(move || read_timed(&file, written, &ranges, bytes, &speed)).join();
+        let (open, speed, ranges) = (Arc::clone(&self.open), Arc::clone(speed), ranges.to_vec());
+        let read = SpawnedTask::spawn_blocking(move || read_timed(&open, &ranges, bytes, &speed)).join();
         Ok((read.await.map_err(io::Error::other)??, false))
     }
 }
@@ -111,8 +141,7 @@ fn is_of(written: &Written, meta: &ObjectMeta) -> bool {
 }
 
 fn read_timed(
-    file: &File,
-    written: Written,
+    OpenFile { file, written }: &OpenFile,
     ranges: &[Range<u64>],
     bytes: u64,
     speed: &ReadSpeed,
@@ -120,7 +149,7 @@ fn read_timed(
     let begun = Instant::now();
     let read = ranges.iter().map(|range| read_range(file, range)).collect::<io::Result<Vec<Bytes>>>();
     // A file that was cut short is changed rather than too short.
-    if Written::of(file)? != written {
+    if Written::of(file)? != *written {
         return Err(ReadError::Changed);
     }
     speed.note(bytes, begun.elapsed());
@@ -157,7 +186,6 @@ mod tests {
     use datafusion::object_store::ObjectStoreExt;
     use datafusion::object_store::local::LocalFileSystem;
     use datafusion::object_store::memory::InMemory;
-    use datafusion::object_store::path::Path;
     use futures::FutureExt;
 
     fn bytes() -> Vec<u8> {
@@ -242,6 +270,26 @@ mod tests {
             assert!(matches!(one(&mut file, 0..10, &speed).await, Err(ReadError::Changed)));
             assert!(matches!(one(&mut file, 60_000..60_010, &speed).await, Err(ReadError::Changed)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_shared_while_somebody_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, path) = open(dir.path()).await;
+        let (files, at) = (OpenFiles::default(), Path::from_absolute_path(&path).unwrap());
+        assert!(files.get(&at).is_none());
+        files.share(&at, &file);
+        let mut shared = files.get(&at).unwrap();
+        assert!(files.get(&Path::from("other")).is_none());
+        let speed = Arc::new(ReadSpeed::default());
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();
+        for file in [&mut file, &mut shared] {
+            assert!(matches!(one(file, 0..10, &speed).await, Err(ReadError::Changed)));
+        }
+        drop(file);
+        assert!(files.get(&at).is_some());
+        drop(shared);
+        assert!(files.get(&at).is_none());
     }
 
     #[tokio::test]

@@ -126,21 +126,24 @@ fn cut(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize, shares: Shares)
     cut_by_rows(&rows, limit, shares)
 }
 
-fn cut_by_rows(rows: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {
-    let total: u128 = rows.iter().map(|&rows| u128::from(rows)).sum();
+fn cut_by_rows(all: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {
+    let limit = limit.max(1);
+    let total: u128 = all.iter().map(|&rows| u128::from(rows)).sum();
     let mut groups = Vec::with_capacity(limit);
     let (mut start, mut before) = (0, 0u128);
-    for (i, &rows) in rows.iter().enumerate() {
+    for (i, &rows) in all.iter().enumerate() {
         before += u128::from(rows);
-        let (part, of) = shares.of_first(groups.len() + 1, limit.max(1));
+        let (part, of) = shares.of_first(groups.len() + 1, limit);
         let is_full = before.saturating_mul(of) >= total.saturating_mul(part);
-        if groups.len() + 1 < limit && is_full {
+        let others = limit - groups.len() - 1;
+        // Each batch left is a group of its own, if there are enough.
+        if others > 0 && (is_full || all.len() - (i + 1) <= others) {
             groups.push(start..i + 1);
             start = i + 1;
         }
     }
-    if start < rows.len() {
-        groups.push(start..rows.len());
+    if start < all.len() {
+        groups.push(start..all.len());
     }
     groups
 }
@@ -192,10 +195,11 @@ mod tests {
         assert_eq!(lengths(&alike, 8, Tapered), [22, 20, 16, 14, 11, 9, 5, 3]);
         assert_eq!(lengths(&alike, 1, Tapered), [100]);
         assert_eq!(lengths(&alike, 2, Tapered), [88, 12]);
-        assert_eq!(lengths(&alike[..10], 8, Tapered), [3, 2, 1, 2, 1, 1]);
+        assert_eq!(lengths(&alike[..10], 8, Tapered), [3, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(lengths(&[1, 1, 1, 1000], 3, Equal), [2, 1, 1]);
         assert_eq!(lengths(&[1, 1, 1000, 1, 1], 3, Equal), [3, 1, 1]);
         assert_eq!(lengths(&[0, 0, 0], 2, Tapered), [1, 2]);
         assert_eq!(lengths(&[], 8, Tapered), [0; 0]);
-        assert_eq!(lengths(&[u64::MAX; 9], 3, Tapered), [6, 3]);
+        assert_eq!(lengths(&[u64::MAX; 9], 3, Tapered), [6, 2, 1]);
     }
 }

@@ -23,7 +23,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::local_file::{LocalFile, ReadError, ReadSpeed};
+use super::local_file::{LocalFile, OpenFiles, ReadError, ReadSpeed};
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
@@ -52,6 +52,7 @@ pub(crate) struct PinnedReaderFactory {
     /// Bytes of small batches that were read ahead.
     bytes_ahead: Count,
     speed: Arc<ReadSpeed>,
+    open_files: Arc<OpenFiles>,
     /// Reads of local files where they were asked for.
     reads_at_once: Count,
     /// What one row group takes of several requests; `None` where that makes no difference.
@@ -67,7 +68,7 @@ impl PinnedReaderFactory {
         snapshot: Arc<DatasetSnapshot>,
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
-        let (footers, bytes_ahead, speed, reads_at_once) = Default::default();
+        let (footers, bytes_ahead, speed, open_files, reads_at_once) = Default::default();
         Self {
             store,
             cache,
@@ -77,6 +78,7 @@ impl PinnedReaderFactory {
             footers,
             bytes_ahead,
             speed,
+            open_files,
             reads_at_once,
             trips: None,
         }
@@ -108,6 +110,7 @@ impl PinnedReaderFactory {
                 is_local: self.is_local,
                 open: Opened::NotYet,
                 speed: Arc::clone(&self.speed),
+                open_files: Arc::clone(&self.open_files),
                 reads_at_once: self.reads_at_once.clone(),
             },
             cache: Arc::clone(&self.cache),
@@ -310,6 +313,7 @@ struct PinnedFile {
     /// Local files stay open after the first read, where the store gives them.
     open: Opened,
     speed: Arc<ReadSpeed>,
+    open_files: Arc<OpenFiles>,
     reads_at_once: Count,
 }
 
@@ -363,9 +367,17 @@ impl PinnedFile {
         if cfg!(not(unix)) || self.store.to_string().contains("ThrottledStore") {
             return Ok(None);
         }
-        let found = self.store.get(&self.object_meta.location).await.map_err(|error| self.failed(error))?;
+        let path = &self.object_meta.location;
+        if let Some(shared) = self.open_files.get(path) {
+            return Ok(Some(shared));
+        }
+        let found = self.store.get(path).await.map_err(|error| self.failed(error))?;
         self.check(&found.meta)?;
-        Ok(LocalFile::of(found))
+        let file = LocalFile::of(found);
+        if let Some(file) = &file {
+            self.open_files.share(path, file);
+        }
+        Ok(file)
     }
 
     async fn read_local(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
@@ -442,6 +454,7 @@ mod tests {
                 is_local: false,
                 open: Opened::NotYet,
                 speed: Arc::default(),
+                open_files: Arc::default(),
                 reads_at_once: Count::new(),
             },
             cache: runtime.cache_manager.get_file_metadata_cache(),
