@@ -1,11 +1,10 @@
 //! Which columns get no dictionary: those whose values hardly repeat. A dictionary of them is as large as they are, and
 //! takes time to make.
 
-use std::collections::HashSet;
-
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::HashSet;
 use parquet::schema::types::ColumnPath;
 
 /// Fewer rows tell nothing.
@@ -39,12 +38,21 @@ fn add_leaves(path: Vec<String>, column: &ArrayRef, leaves: &mut Vec<ColumnPath>
 
 fn hardly_repeats(column: &ArrayRef) -> bool {
     let values = column.len() - column.null_count();
+    if values < MIN_ROWS {
+        return false;
+    }
     let Ok(converter) = RowConverter::new(vec![SortField::new(column.data_type().clone())]) else {
         return false;
     };
     let Ok(rows) = converter.convert_columns(std::slice::from_ref(column)) else { return false };
-    let distinct: HashSet<&[u8]> = (0..rows.num_rows()).map(|i| rows.row(i).data()).collect();
-    values >= MIN_ROWS && 2 * distinct.len() > values
+    let mut distinct = HashSet::new();
+    for row in &rows {
+        distinct.insert(row.data());
+        if 2 * distinct.len() > values {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
