@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Formatter};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -229,6 +230,20 @@ struct Begun {
     room: Arc<Room>,
 }
 
+/// Lets other tasks of this thread come first: one that was just woken by the end of another would be next, before those of
+/// earlier partitions that wait since then.
+async fn step_back() {
+    let mut is_back = false;
+    poll_fn(|context| match std::mem::replace(&mut is_back, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
 /// What a partition may be ahead of the reader by, in [`UNIT`]s.
 struct Room {
     units: usize,
@@ -278,7 +293,11 @@ impl OrderedConcatStream {
                 // Never closed.
                 let _turn = match is_first {
                     Some(turn) => turn,
-                    None => turn.await,
+                    None => {
+                        let turn = turn.await;
+                        step_back().await;
+                        turn
+                    }
                 };
                 let mut stream = input.execute(partition, context)?;
                 while let Some(item) = stream.next().await {
