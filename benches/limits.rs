@@ -15,9 +15,9 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result (2026-11-28, 2 virtual cores, 10,000,000 rows; ms, `odp` against `limit`): stations 79.5 against 46.5 (1.7), months 4.1
-//! against 2.6 (1.6), area 24.6 against 117 for points along a Hilbert curve (0.21: pages outside are skipped) and 172 against
-//! 122 for the same points in random order (1.4), copy 342 against 436 (0.78: the limit does not encode while it decodes).
+//! Result (2026-11-28, 2 virtual cores, 10,000,000 rows; ms, `odp` against `limit`): stations 82.4 against 47.5 (1.7), months 4.4
+//! against 2.6 (1.7), area 24.3 against 121 for points along a Hilbert curve (0.20: pages outside are skipped) and 181 against
+//! 131 for the same points in random order (1.4), copy 350 against 467 (0.75: the limit does not encode while it decodes).
 //! Within a run they differ by 2 %. Above the limit, by samples: in stations a sixth is hashing and finding the groups,
 //! a tenth the accumulators; in the shuffled area an eighth is reading WKB and locating points; for months no single
 //! cause was found.

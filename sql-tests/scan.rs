@@ -509,6 +509,34 @@ async fn the_gate_bounds_open_batches_and_regrouping_bounds_partitions() -> Resu
     Ok(())
 }
 
+/// Where not all partitions are open at a time, the last ones are short.
+#[tokio::test]
+async fn partitions_that_begin_late_are_short() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_observations(dir.path(), 4, 25, 100)?;
+    for (target_partitions, settings, expected) in [
+        (2, &[][..], vec![2200, 2000, 1600, 1400, 1100, 900, 500, 300]),
+        (4, &[][..], vec![1300, 1200, 1300, 1200, 1300, 1200, 1300, 1200]),
+        (2, &[("odp.max_partitions", "4")][..], vec![2500; 4]),
+    ] {
+        let ctx = session(target_partitions, settings)?;
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+        let mut leaf = plan(&ctx, "SELECT id, sum(depth) FROM t GROUP BY id").await?;
+        while let Some(&child) = leaf.children().first() {
+            leaf = Arc::clone(child);
+        }
+        let (mut rows, mut read) = (vec![], vec![]);
+        for partition in 0..leaf.output_partitioning().partition_count() {
+            let batches: Vec<_> = leaf.execute(partition, ctx.task_ctx())?.try_collect().await?;
+            rows.push(batches.iter().map(RecordBatch::num_rows).sum::<usize>());
+            read.extend(ids(&batches));
+        }
+        assert_eq!(rows, expected);
+        assert!(read.into_iter().eq(0..10_000), "all rows, in order");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn dynamic_filters_of_topk_and_joins_skip_row_groups() -> Result<()> {
     let dir = tempfile::tempdir()?;

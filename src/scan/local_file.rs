@@ -14,6 +14,8 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{GetResult, GetResultPayload, ObjectMeta};
 
+use super::step_back::step_back;
+
 /// The most bytes that are read where they are asked for: a few milliseconds of copying.
 const MOST_AT_ONCE: u64 = 16 << 20;
 
@@ -63,14 +65,19 @@ pub(super) struct OpenFile {
 pub(super) struct OpenFiles(Mutex<HashMap<Path, Weak<OpenFile>>>);
 
 impl OpenFiles {
-    /// The file at `path`, if some partition has it open.
+    /// The file at `path`, if some partition has opened it and not closed it yet.
     pub(super) fn get(&self, path: &Path) -> Option<LocalFile> {
         self.lock().get(path).and_then(Weak::upgrade).map(LocalFile::new)
     }
 
-    /// Remembers `file` for as long as it is open.
-    pub(super) fn share(&self, path: &Path, file: &LocalFile) {
-        self.lock().insert(path.clone(), Arc::downgrade(&file.open));
+    /// `file`, or the same one that another partition has opened meanwhile; shared for as long as somebody has it open.
+    pub(super) fn share(&self, path: &Path, file: LocalFile) -> LocalFile {
+        let mut files = self.lock();
+        if let Some(other) = files.get(path).and_then(Weak::upgrade) {
+            return LocalFile::new(other);
+        }
+        files.insert(path.clone(), Arc::downgrade(&file.open));
+        file
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Path, Weak<OpenFile>>> {
@@ -124,7 +131,7 @@ impl LocalFile {
             let read = read_timed(&self.open, ranges, bytes, speed)?;
             // Nothing else makes a task pause that finds no rows; but each pause wakes other threads.
             if self.paused.elapsed() > PAUSE_AFTER {
-                tokio::task::yield_now().await;
+                step_back().await;
                 self.paused = Instant::now();
             }
             return Ok((read, true));
@@ -278,8 +285,9 @@ mod tests {
         let (mut file, path) = open(dir.path()).await;
         let (files, at) = (OpenFiles::default(), Path::from_absolute_path(&path).unwrap());
         assert!(files.get(&at).is_none());
-        files.share(&at, &file);
-        let mut shared = files.get(&at).unwrap();
+        file = files.share(&at, file);
+        let mut shared = files.share(&at, open(dir.path()).await.0);
+        assert!(Arc::ptr_eq(&file.open, &shared.open) && files.get(&at).is_some());
         assert!(files.get(&Path::from("other")).is_none());
         let speed = Arc::new(ReadSpeed::default());
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50_000).unwrap();

@@ -18,6 +18,7 @@ mod reader;
 mod round_trips;
 mod source;
 mod spatial;
+mod step_back;
 
 pub(crate) use certainty::{Certainty, certainty_of};
 pub(crate) use ordered_concat::OrderedConcatExec;

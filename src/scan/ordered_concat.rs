@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Formatter};
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,6 +27,8 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
 
+use super::step_back::step_back;
+
 /// Record batches that a partition may be ahead of the reader: about the rows of a batch, so that the next batches are
 /// decoded while the rows of the first are passed on.
 const MOST_AHEAD: usize = 16;
@@ -40,13 +41,11 @@ const LEAST_BYTES: usize = 4 << 20;
 /// What bytes are counted in.
 const UNIT: usize = 1 << 10;
 
-/// Partitions whose rows wait, all of them read, for each that runs: while the first one takes long, the next are not idle.
-const WAITING_PER_RUNNING: usize = 1;
-
 /// One output partition: the rows of partition 0, then of partition 1, and so on.
 ///
-/// Up to `window` partitions run at a time, and as many are complete and wait for their turn. With a `fetch`, it starts with
-/// one, of which none waits, and doubles with each partition that did not give enough rows.
+/// Up to `window` partitions run at a time. Some more are complete, and wait for their turn: while the first one takes long,
+/// processors are not idle. With a `fetch`, it starts with one partition, and doubles with each that did not give enough
+/// rows.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderedConcatExec {
     input: Arc<dyn ExecutionPlan>,
@@ -157,7 +156,7 @@ impl ExecutionPlan for OrderedConcatExec {
             started: 0,
             window: if self.fetch.is_some() { 1 } else { most_begun(self.window) },
             max_window: if self.fetch.is_some() { self.window } else { most_begun(self.window) },
-            turns: Arc::new(Semaphore::new(self.window)),
+            turns: Arc::new(Semaphore::new(self.window.min(Semaphore::MAX_PERMITS))),
             remaining: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         }))
@@ -219,29 +218,15 @@ struct OrderedConcatStream {
     metrics: BaselineMetrics,
 }
 
-/// With those that wait.
+/// With those that wait: as many as run, as far as the bytes of all allow.
 fn most_begun(window: usize) -> usize {
-    window.saturating_mul(1 + WAITING_PER_RUNNING)
+    window.saturating_mul(2).min(MOST_BYTES_OF_ALL / LEAST_BYTES).max(window)
 }
 
 /// A partition that runs, or is complete.
 struct Begun {
     rows: SendableRecordBatchStream,
     room: Arc<Room>,
-}
-
-/// Lets other tasks of this thread come first: one that was just woken by the end of another would be next, before those of
-/// earlier partitions that wait since then.
-async fn step_back() {
-    let mut is_back = false;
-    poll_fn(|context| match std::mem::replace(&mut is_back, true) {
-        true => Poll::Ready(()),
-        false => {
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
 
 /// What a partition may be ahead of the reader by, in [`UNIT`]s.
@@ -358,7 +343,7 @@ impl Stream for OrderedConcatStream {
                 }
                 None => {
                     self.begun.pop_front();
-                    self.window = (2 * self.window).min(self.max_window);
+                    self.window = self.window.saturating_mul(2).min(self.max_window);
                 }
             }
         }
@@ -452,6 +437,23 @@ mod tests {
             read.expect("it does not wait for ever").unwrap().iter().map(first).collect();
         order.dedup();
         (order, seen.most_running.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn some_partitions_wait_as_far_as_memory_allows() {
+        let begun = [1, 4, 8, 9, 16, 128, usize::MAX].map(most_begun);
+        assert_eq!(begun, [2, 8, 16, 16, 16, 128, usize::MAX]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn any_window_is_possible() {
+        let parts = vec![Arc::new(Part { number: 0, bytes: vec![10], awaits: 0, seen: Arc::default() }) as _];
+        let input = StreamingTableExec::try_new(batch(0).schema(), parts, None, [], false, None).unwrap();
+        for fetch in [None, Some(5)] {
+            let concat = OrderedConcatExec::new(Arc::new(input.clone()), usize::MAX, fetch, false);
+            let rows = concat.execute(0, Arc::default()).unwrap().try_collect::<Vec<_>>().await.unwrap();
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), fetch.unwrap_or(10));
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,8 +86,8 @@ pub(super) fn short_runs(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shares {
     Equal,
-    /// The first 1.75 times an equal share, the last a quarter of it. Groups are begun in their order, as processors
-    /// become free: the last ones are then short, and processors end at about the same time.
+    /// The first 1.75 times an equal share, the last a quarter of it. If not all are open at a time, they are begun in their
+    /// order as others end: the last ones are then short, and processors end at about the same time.
     Tapered,
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::local_file::{LocalFile, OpenFiles, ReadError, ReadSpeed};
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
+use super::step_back::step_back;
 use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
 use crate::discover::{cached_footer, fetch_footer, fetch_footer_by};
 use crate::error::OdpError;
@@ -208,8 +209,8 @@ impl AsyncFileReader for PinnedReader {
             let footer = self.file.footer(&self.cache, page_index).await;
             drop(first);
             if is_shared {
-                // Another one that waits for it would be next on this thread, and nowhere else.
-                tokio::task::yield_now().await;
+                // Whoever waits for it was just woken, and must not wait until this one has decoded a batch, too.
+                step_back().await;
             }
             footer
                 .and_then(|footer| self.check_row_groups(&footer).map(|()| footer))
@@ -373,11 +374,7 @@ impl PinnedFile {
         }
         let found = self.store.get(path).await.map_err(|error| self.failed(error))?;
         self.check(&found.meta)?;
-        let file = LocalFile::of(found);
-        if let Some(file) = &file {
-            self.open_files.share(path, file);
-        }
-        Ok(file)
+        Ok(LocalFile::of(found).map(|file| self.open_files.share(path, file)))
     }
 
     async fn read_local(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {

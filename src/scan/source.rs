@@ -427,7 +427,8 @@ impl FileSource for OdpSource {
         }
         let groups: Vec<FileGroup> = match self.scan.partition_limit {
             Some(limit) if kept.len() > limit && is_mergeable => {
-                let shares = match self.scan.has_default_partitions {
+                // Where all are open at a time, they end together if they are alike.
+                let shares = match self.scan.has_default_partitions && limit > self.scan.open_batch_limit {
                     true => Shares::Tapered,
                     false => Shares::Equal,
                 };

@@ -2,7 +2,7 @@
 //!
 //! The same rows give the same bytes, however they were cut into record batches: each column is put together before it
 //! is encoded, since the writer looks for the end of a page at the end of each array that it is given. Its task does that,
-//! and lets go of the pieces.
+//! and lets go of the pieces; with geometries, which add columns, all are put together before.
 
 use std::sync::Arc;
 
