@@ -468,6 +468,25 @@ async fn local_files_are_read_without_another_thread_while_that_is_fast() -> Res
 }
 
 #[tokio::test]
+async fn partitions_that_read_a_file_at_the_same_time_open_it_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ctx = with_table(dir.path(), (1, 3, 10_000), &[("odp.max_partitions", "0")]).await?;
+    let mut leaf = plan(&ctx, "SELECT id, sum(depth) FROM t GROUP BY id").await?;
+    while let Some(&child) = leaf.children().first() {
+        leaf = Arc::clone(child);
+    }
+    let (mut open, mut first) = (vec![], vec![]);
+    for partition in 0..3 {
+        let mut rows = leaf.execute(partition, ctx.task_ctx())?;
+        first.extend(rows.try_next().await?.map(|rows| ids(&[rows])[0]));
+        open.push(rows);
+    }
+    assert_eq!(first, [0, 10_000, 20_000]);
+    assert_eq!(metric(&leaf, "local_files_opened"), usize::from(cfg!(unix)), "{}", shown(&leaf));
+    Ok(())
+}
+
+#[tokio::test]
 async fn very_many_batches_that_overlap_are_sorted() -> Result<()> {
     let dir = tempfile::tempdir()?;
     // Each batch is in order, and all begin at the same number.

@@ -70,6 +70,8 @@ pub(crate) struct ScanMetrics {
     pub(crate) bytes_ahead: Count,
     /// Reads of local files without another thread, because the one before was fast.
     pub(super) reads_at_once: Count,
+    /// Local files opened; partitions that read one at the same time share it.
+    pub(super) local_files_opened: Count,
     /// Requests for columns that an earlier request had brought along.
     pub(super) requests_saved: Count,
     pub(super) placement: PlacementMetrics,
@@ -98,6 +100,7 @@ impl ScanMetrics {
             gate_lends: counter("gate_lends"),
             bytes_ahead: counter("bytes_read_ahead"),
             reads_at_once: counter("reads_at_once"),
+            local_files_opened: counter("local_files_opened"),
             requests_saved: counter("requests_saved"),
             placement: PlacementMetrics {
                 batches: counter("batches_filtered_decoded"),

@@ -147,6 +147,7 @@ impl ExecutionPlan for OrderedConcatExec {
         if partition != 0 {
             return internal_err!("OrderedConcatExec has one partition, not {partition}");
         }
+        let most = if self.fetch.is_some() { self.window } else { most_begun(self.window) };
         Ok(Box::pin(OrderedConcatStream {
             schema: self.schema(),
             partitions: self.input.output_partitioning().partition_count(),
@@ -154,8 +155,8 @@ impl ExecutionPlan for OrderedConcatExec {
             context,
             begun: VecDeque::new(),
             started: 0,
-            window: if self.fetch.is_some() { 1 } else { most_begun(self.window) },
-            max_window: if self.fetch.is_some() { self.window } else { most_begun(self.window) },
+            window: if self.fetch.is_some() { 1 } else { most },
+            max_window: most,
             turns: Arc::new(Semaphore::new(self.window.min(Semaphore::MAX_PERMITS))),
             remaining: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),

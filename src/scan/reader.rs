@@ -24,6 +24,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::local_file::{LocalFile, OpenFiles, ReadError, ReadSpeed};
+use super::metrics::ScanMetrics;
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use super::step_back::step_back;
@@ -54,6 +55,7 @@ pub(crate) struct PinnedReaderFactory {
     bytes_ahead: Count,
     speed: Arc<ReadSpeed>,
     open_files: Arc<OpenFiles>,
+    files_opened: Count,
     /// Reads of local files where they were asked for.
     reads_at_once: Count,
     /// What one row group takes of several requests; `None` where that makes no difference.
@@ -69,7 +71,7 @@ impl PinnedReaderFactory {
         snapshot: Arc<DatasetSnapshot>,
     ) -> Self {
         let page_index = PageIndexPolicy::Skip;
-        let (footers, bytes_ahead, speed, open_files, reads_at_once) = Default::default();
+        let (footers, bytes_ahead, speed, open_files, files_opened, reads_at_once) = Default::default();
         Self {
             store,
             cache,
@@ -80,6 +82,7 @@ impl PinnedReaderFactory {
             bytes_ahead,
             speed,
             open_files,
+            files_opened,
             reads_at_once,
             trips: None,
         }
@@ -91,9 +94,14 @@ impl PinnedReaderFactory {
         Self { page_index: PageIndexPolicy::Optional, ..self }
     }
 
-    /// Readers that count what they read ahead, and what was read where it was asked for.
-    pub(super) fn counting(self, bytes_ahead: Count, reads_at_once: Count) -> Self {
-        Self { bytes_ahead, reads_at_once, ..self }
+    /// Readers that count what they read ahead, what was read where it was asked for, and the files they open.
+    pub(super) fn counting(self, metrics: &ScanMetrics) -> Self {
+        Self {
+            bytes_ahead: metrics.bytes_ahead.clone(),
+            reads_at_once: metrics.reads_at_once.clone(),
+            files_opened: metrics.local_files_opened.clone(),
+            ..self
+        }
     }
 
     /// Readers that save requests, if each of them takes its time.
@@ -112,6 +120,7 @@ impl PinnedReaderFactory {
                 open: Opened::NotYet,
                 speed: Arc::clone(&self.speed),
                 open_files: Arc::clone(&self.open_files),
+                files_opened: self.files_opened.clone(),
                 reads_at_once: self.reads_at_once.clone(),
             },
             cache: Arc::clone(&self.cache),
@@ -315,6 +324,7 @@ struct PinnedFile {
     open: Opened,
     speed: Arc<ReadSpeed>,
     open_files: Arc<OpenFiles>,
+    files_opened: Count,
     reads_at_once: Count,
 }
 
@@ -374,7 +384,9 @@ impl PinnedFile {
         }
         let found = self.store.get(path).await.map_err(|error| self.failed(error))?;
         self.check(&found.meta)?;
-        Ok(LocalFile::of(found).map(|file| self.open_files.share(path, file)))
+        let file = LocalFile::of(found);
+        self.files_opened.add(usize::from(file.is_some()));
+        Ok(file.map(|file| self.open_files.share(path, file)))
     }
 
     async fn read_local(&self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
@@ -452,6 +464,7 @@ mod tests {
                 open: Opened::NotYet,
                 speed: Arc::default(),
                 open_files: Arc::default(),
+                files_opened: Count::new(),
                 reads_at_once: Count::new(),
             },
             cache: runtime.cache_manager.get_file_metadata_cache(),

@@ -343,8 +343,7 @@ impl FileSource for OdpSource {
                     .build();
             source.create_morselizer(Arc::clone(&object_store), &config, partition)
         };
-        let mut readers =
-            self.readers().counting(ranked.metrics.bytes_ahead.clone(), ranked.metrics.reads_at_once.clone());
+        let mut readers = self.readers().counting(&ranked.metrics);
         if let Some(columns) = self.columns_in_turn() {
             let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
             readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
