@@ -10,6 +10,7 @@ use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use datafusion::physical_plan::metrics::Count;
 use futures::FutureExt;
+use futures::future::join;
 use tokio::task::JoinError;
 
 use super::durability::{Disk, blocking};
@@ -288,11 +289,11 @@ impl StagedFile {
         let place = self.place()?.clone();
         let pending = self.end(&place).await.map_err(|error| self.write.failed(&place.staged, error))?;
         if let Some(disk) = self.write.disk.as_ref() {
-            let early = self.write_back.finish().await;
-            early.map_err(|error| self.write.failed(&place.staged, error))?;
             let staged = place.staged.clone();
-            let synced = blocking(disk, move |disk| disk.sync_file(&staged)).await;
-            synced.map_err(|error| self.write.failed(&place.staged, error))?;
+            // At the same time; an error is told to one of the two.
+            let synced = blocking(disk, move |disk| disk.sync_file(&staged));
+            let (early, synced) = join(self.write_back.finish(), synced).await;
+            early.and(synced).map_err(|error| self.write.failed(&place.staged, error))?;
         }
         let Place { path, staged, published } = place;
         let crc32 = self.crc32.clone().finalize();
