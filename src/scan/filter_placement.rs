@@ -74,15 +74,6 @@ impl FilterPlacement {
         }
     }
 
-    /// Of `rows` that are being filtered inside the decoder `matched` are known to be left: enough may have matched for
-    /// others to be filtered after decoding.
-    pub(super) fn note_matches(&self, rows: u64, matched: u64) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.held == 0 && matched.saturating_mul(TRIED_AT) >= rows {
-            state.after = true;
-        }
-    }
-
     /// Rows could not be filtered after decoding: the decoder filters all others.
     pub(super) fn note_failed(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,21 +265,6 @@ mod tests {
             assert_eq!(left.num_columns(), 1);
             assert_eq!(left.column(0).as_primitive::<Int64Type>().values().to_vec(), expected, "{sql}");
         }
-    }
-
-    #[test]
-    fn enough_matches_decide_before_all_rows_are_filtered() {
-        let placement = FilterPlacement::default();
-        placement.note_matches(512_000, 999);
-        assert!(!placement.is_after());
-        placement.note_matches(512_000, 1000);
-        assert!(placement.is_after());
-        placement.note_after(Decoded { batches: 8, empty: 8 });
-        placement.note_matches(512_000, 1000);
-        assert!(!placement.is_after(), "what was found after decoding counts more");
-        placement.note_failed();
-        placement.note_matches(512_000, 1000);
-        assert!(!placement.is_after());
     }
 
     #[test]

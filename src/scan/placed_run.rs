@@ -83,7 +83,6 @@ struct Run {
 /// Some batches of a run, being read.
 struct Part {
     batches: Range<usize>,
-    rows: u64,
     streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
     /// What was found of the rows so far; `None`: the decoder filters them.
     decoded: Option<Decoded>,
@@ -109,17 +108,14 @@ impl Run {
                         self.scan.metrics.retries.add(1);
                         self.scan.placement.note_failed();
                         let (batches, skip) = (part.batches.clone(), part.matched);
-                        let (rows, streams) = (part.rows, self.open_inside(batches.clone()).await?);
-                        self.current = Some(Part { batches, rows, streams, decoded: None, matched: 0, skip });
+                        let streams = self.open_inside(batches.clone()).await?;
+                        self.current = Some(Part { batches, streams, decoded: None, matched: 0, skip });
                         continue;
                     }
                 },
             };
             match next {
-                Some(rows) => {
-                    self.note_matches();
-                    return Ok(Some(rows));
-                }
+                Some(rows) => return Ok(Some(rows)),
                 None => self.close(),
             }
         }
@@ -159,34 +155,26 @@ impl Run {
     }
 
     async fn open(&mut self, batches: Range<usize>) -> Result<Part> {
-        let (scan, rows) = (Arc::clone(&self.scan), self.rows_of(&batches));
+        let scan = Arc::clone(&self.scan);
         if scan.placement.is_after() {
             let opened = read_on(scan.unfiltered.as_ref(), self.part_of_file(batches.clone()));
             if let Ok(Ok(streams)) = AssertUnwindSafe(opened).catch_unwind().await {
                 scan.metrics.batches.add(batches.len());
-                scan.metrics.rows.add(usize::try_from(rows).unwrap_or(usize::MAX));
-                let decoded = Some(Decoded::default());
-                return Ok(Part { batches, rows, streams, decoded, matched: 0, skip: 0 });
+                scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
+                return Ok(Part { batches, streams, decoded: Some(Decoded::default()), matched: 0, skip: 0 });
             }
             scan.metrics.retries.add(1);
             scan.placement.note_failed();
         }
         let streams = self.open_inside(batches.clone()).await?;
-        Ok(Part { batches, rows, streams, decoded: None, matched: 0, skip: 0 })
-    }
-
-    /// Lets other partitions learn from the part before it ends: all that begin at the same time know nothing yet.
-    fn note_matches(&self) {
-        if let Some(part) = self.current.as_ref().filter(|part| part.decoded.is_none()) {
-            self.scan.placement.note_matches(part.rows, part.matched);
-        }
+        Ok(Part { batches, streams, decoded: None, matched: 0, skip: 0 })
     }
 
     /// Learns from the part that ends.
     fn close(&mut self) {
         let Some(part) = self.current.take() else { return };
         match part.decoded {
-            None => self.scan.placement.note_inside(part.rows, part.matched),
+            None => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
             Some(found) => self.scan.placement.note_after(found),
         }
     }
