@@ -206,6 +206,7 @@ pub(crate) fn with_batches_apart(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn
 fn window_of(plan: &Arc<dyn ExecutionPlan>, written: bool) -> Option<usize> {
     let leaf = leaf_of(plan)?;
     match as_scan(leaf) {
+        Some(scan) if written => Some(scan.scan().open_for_sink),
         Some(scan) => Some(scan.scan().open_batch_limit),
         None if written && !leaf.boundedness().is_unbounded() => {
             Some(leaf.output_partitioning().partition_count().min(OTHER_WINDOW))

@@ -63,6 +63,7 @@ pub(crate) fn plan_scan(
             partition_limit,
             has_default_partitions: options.max_partitions.is_none(),
             open_batch_limit: options.open_batch_limit(at_once),
+            open_for_sink: options.open_batch_limit(runs_for_sink(snapshot, at_once)),
             pushdown_filters: options.pushdown_filters || parquet_config(state).pushdown_filters,
             pruning: options.pruning,
             finite_coordinates: options.finite_coordinates,
@@ -98,6 +99,12 @@ fn runs_at_once(snapshot: &DatasetSnapshot, kept: &[usize], target_partitions: u
     let bytes: u64 = kept.iter().map(|&i| snapshot.batches()[i].compressed_bytes).sum();
     let batches = BYTES_UNDER_WAY.saturating_mul(kept.len() as u64) / bytes.max(1);
     usize::try_from(batches).unwrap_or(usize::MAX).clamp(least, 4 * least)
+}
+
+/// As many of these as are worth having open where rows are written: while local files are read, processors encode. Twice
+/// as many took 7 to 29 MB more on two processors, and no less time, whether or not the files were in the page cache.
+fn runs_for_sink(snapshot: &DatasetSnapshot, at_once: usize) -> usize {
+    if is_local(snapshot) { at_once / 2 } else { at_once }
 }
 
 fn is_local(snapshot: &DatasetSnapshot) -> bool {

@@ -77,6 +77,8 @@ pub(crate) struct ScanShape {
     /// Nobody has set how many partitions there are to be.
     pub(crate) has_default_partitions: bool,
     pub(crate) open_batch_limit: usize,
+    /// The same, where the rows are written.
+    pub(crate) open_for_sink: usize,
     /// Filters may be evaluated inside the decoder.
     pub(crate) pushdown_filters: bool,
     /// Bounds and extents exclude rows.
