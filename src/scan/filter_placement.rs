@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
-use datafusion::arrow::compute::{and, prep_null_mask_filter};
+use datafusion::arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::cast::as_boolean_array;
@@ -20,7 +20,6 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction_opt, split_conjunction};
 
-use super::coalesce::Filtered;
 use super::nan_safety::Unprunable;
 
 /// One row in this many matches, at least, for the filter to be tried after decoding: with fewer, pages without a match
@@ -122,11 +121,11 @@ impl LateFilter {
         }
     }
 
-    /// Which rows match, without the columns that only the filter needs.
+    /// The rows that match, without the columns that only the filter needs.
     ///
     /// # Errors
     /// What the filter gives for any row, whether or not the decoder would have evaluated it.
-    pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<Filtered> {
+    pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
         let rows = decoded.num_rows();
         let mut matches: Option<BooleanArray> = None;
         for comparison in &self.comparisons {
@@ -148,7 +147,11 @@ impl LateFilter {
             });
         }
         let given: Vec<usize> = (0..self.given).collect();
-        Ok(Filtered { rows: decoded.project(&given)?, matches })
+        let given = decoded.project(&given)?;
+        match matches {
+            Some(matches) => Ok(filter_record_batch(&given, &matches)?),
+            None => Ok(given),
+        }
     }
 }
 
@@ -226,7 +229,6 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::{AsArray, Int64Array, StringArray};
-    use datafusion::arrow::compute::filter_record_batch;
     use datafusion::arrow::datatypes::Int64Type;
     use datafusion::common::DFSchema;
     use datafusion::prelude::SessionContext;
@@ -259,8 +261,7 @@ mod tests {
             let predicate = ctx.create_physical_expr(expr, &schema).unwrap();
             let filter = LateFilter::new(&predicate, 1);
             assert_eq!(filter.comparisons.len(), comparisons, "{sql}");
-            let Filtered { rows: given, matches } = filter.apply(&rows).unwrap();
-            let left = filter_record_batch(&given, &matches.unwrap()).unwrap();
+            let left = filter.apply(&rows).unwrap();
             assert_eq!(left.num_columns(), 1);
             assert_eq!(left.column(0).as_primitive::<Int64Type>().values().to_vec(), expected, "{sql}");
         }

@@ -140,10 +140,11 @@ impl MorselPlanner for FilteredRun {
 impl Morsel for FilteredRun {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { scan, inner, file, batches, rows_at_once } = *self;
-        match scan {
-            FilteredScan::Spatial(scan) => coalesced(open_spatial(scan, inner, file, batches), rows_at_once),
-            FilteredScan::Placed(scan) => coalesced(open_placed(scan, inner, file, batches), rows_at_once),
-        }
+        let rows = match scan {
+            FilteredScan::Spatial(scan) => open_spatial(scan, inner, file, batches),
+            FilteredScan::Placed(scan) => open_placed(scan, inner, file, batches),
+        };
+        coalesced(rows, rows_at_once)
     }
 }
 

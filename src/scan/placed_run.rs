@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
@@ -15,7 +14,6 @@ use datafusion_datasource::morsel::Morselizer;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use super::coalesce::Filtered;
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
 use super::morsels::read_on;
 use super::source::BatchRun;
@@ -52,7 +50,7 @@ impl Debug for PlacedScan {
     }
 }
 
-/// The rows of `batches`, all of `file`, and which of them match; `inside` filters them in the decoder.
+/// The rows of `batches`, all of `file`, that match; `inside` filters them in the decoder.
 ///
 /// An error after decoding says nothing: the decoder might not have read that page, nor evaluated that row. It reads
 /// the batches again, and its error counts.
@@ -61,7 +59,7 @@ pub(super) fn open_placed(
     inside: Arc<dyn Morselizer>,
     file: PartitionedFile,
     batches: Range<usize>,
-) -> BoxStream<'static, Result<Filtered>> {
+) -> BoxStream<'static, Result<RecordBatch>> {
     let run = Run { scan, inside, file, ahead: batches.clone(), batches, rows: FIRST_ROWS, current: None };
     futures::stream::try_unfold(run, |mut run| async move {
         let next = Box::pin(run.next()).await?;
@@ -95,7 +93,7 @@ struct Part {
 }
 
 impl Run {
-    async fn next(&mut self) -> Result<Option<Filtered>> {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let Some(part) = &mut self.current else {
                 let Some(batches) = self.take_next() else { return Ok(None) };
@@ -103,7 +101,7 @@ impl Run {
                 continue;
             };
             let next = match part.decoded {
-                None => part.next_filtered().await?.map(Filtered::from),
+                None => part.next_filtered().await?,
                 Some(_) => match part.next_decoded(&self.scan.filter).await {
                     Ok(next) => next,
                     Err(_) => {
@@ -205,22 +203,21 @@ impl Part {
         Ok(None)
     }
 
-    /// Rows of which `filter` leaves some; `None` at the end. An error, or a panic, is [`Failed`].
-    async fn next_decoded(&mut self, filter: &LateFilter) -> Result<Option<Filtered>, Failed> {
+    /// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].
+    async fn next_decoded(&mut self, filter: &LateFilter) -> Result<Option<RecordBatch>, Failed> {
         while let Some(stream) = self.streams.front_mut() {
             let decoded = AssertUnwindSafe(stream.try_next()).catch_unwind().await;
             let Some(decoded) = decoded.map_err(|_| Failed)?.map_err(|_| Failed)? else {
                 self.streams.pop_front();
                 continue;
             };
-            let filtered = filter.apply(&decoded).map_err(|_| Failed)?;
-            let left = filtered.matches.as_ref().map_or(decoded.num_rows(), BooleanArray::true_count);
+            let rows = filter.apply(&decoded).map_err(|_| Failed)?;
             let found = self.decoded.get_or_insert_default();
             found.batches += 1;
-            found.empty += u64::from(left == 0);
-            if left > 0 {
-                self.matched += left as u64;
-                return Ok(Some(filtered));
+            found.empty += u64::from(rows.num_rows() == 0);
+            if rows.num_rows() > 0 {
+                self.matched += rows.num_rows() as u64;
+                return Ok(Some(rows));
             }
         }
         Ok(None)
