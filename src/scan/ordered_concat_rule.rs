@@ -55,12 +55,13 @@ impl PhysicalOptimizerRule for OrderedConcatRule {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = OdpOptions::of(config);
         let plan = plan.transform_up(without_stealing)?.data;
+        let written = writes(&plan);
         let plan = match options.ordered_concat {
-            true => plan.transform_up(replace_merge)?.data,
+            true => plan.transform_up(|plan| replace_merge(plan, written))?.data,
             false => plan,
         };
         // What is written keeps its order in any case.
-        match options.source_order || writes(&plan) {
+        match options.source_order || written {
             true => Ok(in_source_order(&plan, false)?.unwrap_or(plan)),
             false => Ok(plan),
         }
@@ -96,13 +97,13 @@ fn frozen(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
 }
 
 /// A merge whose partitions are proven to follow each other becomes a concatenation.
-fn replace_merge(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+fn replace_merge(plan: Arc<dyn ExecutionPlan>, written: bool) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() else {
         return Ok(Transformed::no(plan));
     };
     match scan_of(merge.input()) {
         Some(scan) if partitions_follow(merge.input(), merge.expr())? => {
-            let window = scan.scan().open_batch_limit;
+            let window = scan.scan().window(written);
             let short = Arc::clone(merge.input()).transform_up(in_short_runs)?.data;
             let input = match partitions_follow(&short, merge.expr())? {
                 true => short,
@@ -206,8 +207,7 @@ pub(crate) fn with_batches_apart(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn
 fn window_of(plan: &Arc<dyn ExecutionPlan>, written: bool) -> Option<usize> {
     let leaf = leaf_of(plan)?;
     match as_scan(leaf) {
-        Some(scan) if written => Some(scan.scan().open_for_sink),
-        Some(scan) => Some(scan.scan().open_batch_limit),
+        Some(scan) => Some(scan.scan().window(written)),
         None if written && !leaf.boundedness().is_unbounded() => {
             Some(leaf.output_partitioning().partition_count().min(OTHER_WINDOW))
         }

@@ -87,6 +87,13 @@ pub(crate) struct ScanShape {
     pub(crate) finite_coordinates: bool,
 }
 
+impl ScanShape {
+    /// Partitions to run at a time where rows leave in order, or are `written` so.
+    pub(super) fn window(&self, written: bool) -> usize {
+        if written { self.open_for_sink } else { self.open_batch_limit }
+    }
+}
+
 /// The batches that a [`PartitionedFile`] reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchRun(pub(crate) Range<usize>);
