@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -57,6 +58,22 @@ pub(super) struct Decoded {
     pub(super) batches: u64,
     /// Those of them in which no row matched.
     pub(super) empty: u64,
+}
+
+/// Whether `matches` lie so that filtering after decoding pays, by record batches of so many rows.
+pub(super) fn is_scattered(matches: &BooleanBuffer, rows_at_once: usize) -> bool {
+    let matched = matches.count_set_bits() as u64;
+    if matched.saturating_mul(TRIED_AT) < matches.len() as u64 {
+        return false;
+    }
+    let starts = (0..matches.len()).step_by(rows_at_once.max(1));
+    let batches = starts.map(|start| matches.slice(start, rows_at_once.max(1).min(matches.len() - start)));
+    let (mut all, mut empty) = (0_u64, 0_u64);
+    for batch in batches {
+        all += 1;
+        empty += u64::from(!batch.has_true());
+    }
+    empty.saturating_mul(MOST_EMPTY) <= all
 }
 
 impl FilterPlacement {

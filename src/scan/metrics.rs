@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
 
 use super::placed_run::PlacementMetrics;
+use super::run_decoder::RunMetrics;
 use super::spatial::{Action, Interval};
 
 /// Batches skipped at planning, by reason.
@@ -75,6 +76,7 @@ pub(crate) struct ScanMetrics {
     /// Requests for columns that an earlier request had brought along.
     pub(super) requests_saved: Count,
     pub(super) placement: PlacementMetrics,
+    pub(super) runs: RunMetrics,
 }
 
 impl ScanMetrics {
@@ -106,6 +108,10 @@ impl ScanMetrics {
                 batches: counter("batches_filtered_decoded"),
                 rows: counter("rows_filtered_decoded"),
                 retries: counter("filter_retries"),
+            },
+            runs: RunMetrics {
+                row_groups: counter("row_groups_read_in_runs"),
+                retries: counter("run_retries"),
             },
         }
     }

@@ -3,6 +3,8 @@
 mod admission;
 mod certainty;
 mod coalesce;
+mod column_chunks;
+mod file_decoding;
 mod filter_placement;
 mod local_file;
 mod metrics;
@@ -16,6 +18,7 @@ mod plan;
 mod pruning;
 mod reader;
 mod round_trips;
+mod run_decoder;
 mod source;
 mod spatial;
 mod step_back;

@@ -28,7 +28,7 @@ pub(super) struct PlacedScan {
     pub(super) placement: Arc<FilterPlacement>,
     pub(super) snapshot: Arc<DatasetSnapshot>,
     /// Decodes all rows, with the columns of the filter.
-    pub(super) unfiltered: Box<dyn Morselizer>,
+    pub(super) unfiltered: Arc<dyn Morselizer>,
     pub(super) filter: LateFilter,
     pub(super) metrics: PlacementMetrics,
 }

@@ -36,7 +36,11 @@ use crate::error::OdpError;
 const SMALL: u64 = 64 << 10;
 
 /// Bytes of a run of small batches that are read at a time.
-const AHEAD: u64 = 1 << 20;
+pub(super) const AHEAD: u64 = 1 << 20;
+
+/// Fewer bytes between two ranges are read along with them, as long as that is at most so many at a time.
+const GAP: u64 = 4 << 10;
+const MOST_TOGETHER: u64 = 256 << 10;
 
 /// Makes readers that fail when their file is no longer the version that was planned.
 #[derive(Clone)]
@@ -88,10 +92,20 @@ impl PinnedReaderFactory {
         }
     }
 
+    /// Whether files lie in this machine's file system.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
     /// DataFusion's opener reads a file's whole page index again for each partition.
     pub(crate) fn with_page_index(self) -> Self {
         Self { page_index: PageIndexPolicy::Optional, ..self }
+    }
+
+    /// Readers that give no page indexes if they are not asked for them.
+    pub(super) fn without_page_index(self) -> Self {
+        Self { page_index: PageIndexPolicy::Skip, ..self }
     }
 
     /// Readers that count what they read ahead, what was read where it was asked for, and the files they open.
@@ -230,6 +244,22 @@ impl AsyncFileReader for PinnedReader {
 }
 
 impl PinnedReader {
+    /// The bytes of `ranges`, which are all that is wanted of several row groups.
+    pub(super) async fn read_together(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let total: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        self.metrics.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
+        let (together, places) = together(ranges);
+        let read = self.file.read(&together).await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        let cut = ranges.iter().zip(places).map(|(range, place)| {
+            let (bytes, start) = (read.get(place)?, together.get(place)?.start);
+            let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+            let within = at(range.start)?..at(range.end)?;
+            (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
+        });
+        let cut: Option<Vec<Bytes>> = cut.collect();
+        cut.ok_or_else(|| ParquetError::General("fewer bytes were read than asked for".to_owned()))
+    }
+
     async fn read(&mut self, ranges: &[Range<u64>]) -> std::result::Result<Vec<Bytes>, OdpError> {
         if let Some(read) = self.cut_from_ahead(ranges) {
             return Ok(read);
@@ -306,6 +336,26 @@ impl PinnedReader {
             }),
         }
     }
+}
+
+/// What to read for `ranges`, and for each of them the place among it that holds it.
+fn together(ranges: &[Range<u64>]) -> (Vec<Range<u64>>, Vec<usize>) {
+    let mut together: Vec<Range<u64>> = vec![];
+    let mut places = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match together.last_mut() {
+            Some(last)
+                if range.start >= last.end
+                    && range.start - last.end <= GAP
+                    && range.end.saturating_sub(last.start) <= MOST_TOGETHER =>
+            {
+                last.end = range.end.max(last.end);
+            }
+            _ => together.push(range.clone()),
+        }
+        places.push(together.len() - 1);
+    }
+    (together, places)
 }
 
 #[derive(Debug)]
@@ -499,6 +549,30 @@ mod tests {
         }
         requests.dedup();
         assert_eq!(requests, [(1_000, 499_000)], "one request, that ends where the run does");
+    }
+
+    #[tokio::test]
+    async fn what_lies_near_each_other_is_read_together() {
+        let (mut reader, bytes) = reader(None).await;
+        let ranges = [
+            10..3_000,
+            4_000..9_000,
+            9_000..9_000,
+            20_000..30_000,
+            25_000..26_000,
+            5..8,
+            100_000..200_000,
+            200_000..300_000,
+            300_000..400_000,
+        ];
+        let read = reader.read_together(&ranges).await.unwrap();
+        for (range, read) in ranges.iter().zip(read) {
+            let (from, to) = (usize::try_from(range.start).unwrap(), usize::try_from(range.end).unwrap());
+            assert_eq!(read, bytes[from..to]);
+        }
+        let expected = [10..9_000, 20_000..30_000, 25_000..26_000, 5..8, 100_000..300_000, 300_000..400_000];
+        assert_eq!(together(&ranges), (expected.to_vec(), vec![0, 0, 0, 1, 2, 3, 4, 4, 5]));
+        assert_eq!(reader.metrics.bytes_scanned.value(), 2_990 + 5_000 + 10_000 + 1_000 + 3 + 300_000);
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
     conjunction_opt, split_conjunction,
 };
+use datafusion::physical_expr_adapter::DefaultPhysicalExprAdapterFactory;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
@@ -28,6 +29,7 @@ use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
 use super::admission::Gate;
+use super::file_decoding::Wanted;
 use super::filter_placement::{FilterPlacement, after_decoding};
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::{FilteredScan, GatedMorselizer};
@@ -37,6 +39,7 @@ use super::placed_run::PlacedScan;
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::round_trips::{ColumnTrips, RoundTrips};
+use super::run_decoder::{KnownFiles, RunMorselizer, RunScan};
 use super::spatial::{SpatialScan, TestColumns};
 use crate::dataset::DatasetSnapshot;
 use crate::geo::SpatialConjunct;
@@ -121,6 +124,7 @@ struct RankedGate {
     spatial: SpatialMetrics,
     placement: Arc<FilterPlacement>,
     trips: Arc<RoundTrips>,
+    files: Arc<KnownFiles>,
 }
 
 impl OdpSource {
@@ -207,6 +211,7 @@ impl OdpSource {
         &self,
         readers: PinnedReaderFactory,
         metrics: &SpatialMetrics,
+        runs: Option<Arc<RunScan>>,
         partition: usize,
     ) -> Option<Arc<SpatialScan>> {
         let SpatialFilters { conjuncts, columns } = &self.spatial;
@@ -219,6 +224,7 @@ impl OdpSource {
             snapshot: Arc::clone(&self.scan.snapshot),
             others: self.inner.filter(),
             readers,
+            runs,
             metrics: metrics.clone(),
             execution_metrics: self.inner.metrics().clone(),
             partition,
@@ -233,7 +239,7 @@ impl OdpSource {
         &self,
         readers: PinnedReaderFactory,
         ranked: &RankedGate,
-        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
+        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Arc<dyn Morselizer>>,
     ) -> Result<Option<Arc<PlacedScan>>> {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
             return Ok(None);
@@ -252,6 +258,41 @@ impl OdpSource {
         })))
     }
 
+    /// What reads whole row groups of `source`, which filters no rows, without DataFusion's opener; `None` if it has more to
+    /// do than to decode them.
+    fn run_scan(
+        &self,
+        source: &dyn FileSource,
+        readers: PinnedReaderFactory,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Option<Arc<RunScan>> {
+        // A limit is known to the decoder, which then decodes no more.
+        if !readers.is_local()
+            || self.is_sorted
+            || config.limit.is_some()
+            || !source.table_schema().virtual_columns().is_empty()
+        {
+            return None;
+        }
+        let ranked = self.ranked_gate(config);
+        let adapter = config.expr_adapter_factory.clone();
+        Some(Arc::new(RunScan {
+            wanted: Wanted {
+                table: source.table_schema().clone(),
+                projection: source.projection()?.clone(),
+                adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
+                batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            },
+            snapshot: Arc::clone(&self.scan.snapshot),
+            readers: readers.without_page_index(),
+            files: Arc::clone(&ranked.files),
+            partition,
+            execution_metrics: self.inner.metrics().clone(),
+            metrics: ranked.metrics.runs.clone(),
+        }))
+    }
+
     fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
         self.gate.get_or_init(|| {
             let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
@@ -268,6 +309,7 @@ impl OdpSource {
                 spatial,
                 placement: Arc::default(),
                 trips: Arc::default(),
+                files: Arc::default(),
             }
         })
     }
@@ -297,6 +339,14 @@ impl OdpSource {
         }
         let mut ranks = ranks.into_iter();
         Some(groups.iter().map(|group| ranks.by_ref().take(group.len()).collect()).collect())
+    }
+}
+
+/// `inner`, or what reads whole batches without it.
+fn in_runs(runs: Option<Arc<RunScan>>, inner: Arc<dyn Morselizer>) -> Arc<dyn Morselizer> {
+    match runs {
+        Some(scan) => Arc::new(RunMorselizer { scan, inner }),
+        None => inner,
     }
 }
 
@@ -357,13 +407,27 @@ impl FileSource for OdpSource {
             let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
             readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
         }
-        let filtered = match self.spatial_scan(readers.clone(), &ranked.spatial, partition) {
+        // Reads what the Parquet source does not filter.
+        let runs = match self.inner.filter() {
+            None => self.run_scan(self.inner.as_ref(), readers.clone(), base_config, partition),
+            Some(_) => None,
+        };
+        let filtered = match self.spatial_scan(readers.clone(), &ranked.spatial, runs.clone(), partition) {
             Some(spatial) => Some(FilteredScan::Spatial(spatial)),
             // The decoder counts rows to a limit after its own filter alone.
             None if base_config.limit.is_some() => None,
-            None => self.placed_scan(readers.clone(), ranked, open)?.map(FilteredScan::Placed),
+            None => {
+                let open_unfiltered = |source: Arc<dyn FileSource>| {
+                    let runs = self.run_scan(source.as_ref(), readers.clone(), base_config, partition);
+                    Ok(in_runs(runs, Arc::from(open(source)?)))
+                };
+                self.placed_scan(readers.clone(), ranked, open_unfiltered)?.map(FilteredScan::Placed)
+            }
         };
-        let inner = Arc::from(open(self.with_readers(readers))?);
+        let mut inner = Arc::from(open(self.with_readers(readers))?);
+        if filtered.is_none() {
+            inner = in_runs(runs, inner);
+        }
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);

@@ -6,6 +6,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 
+use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -34,9 +35,11 @@ use super::rows::{PlannedGroup, RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
 use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
+use crate::scan::filter_placement::is_scattered;
 use crate::scan::metrics::SpatialMetrics;
 use crate::scan::morsels::read_on;
 use crate::scan::reader::PinnedReaderFactory;
+use crate::scan::run_decoder::{RowGroupRun, RunScan};
 
 /// Rows that are tested before the first of them is read on: what a LIMIT may test in vain, and the price of opening
 /// the Parquet source again.
@@ -52,6 +55,8 @@ pub(crate) struct SpatialScan {
     pub(crate) others: Option<Arc<dyn PhysicalExpr>>,
     /// Readers that come with page indexes.
     pub(crate) readers: PinnedReaderFactory,
+    /// To read the rows that match, where the Parquet source has nothing to filter.
+    pub(crate) runs: Option<Arc<RunScan>>,
     pub(crate) metrics: SpatialMetrics,
     pub(crate) execution_metrics: ExecutionPlanMetricsSet,
     pub(crate) partition: usize,
@@ -189,14 +194,19 @@ impl Run {
                 && pruner.should_prune()?
             {
                 self.ahead.clear();
-            } else if let Some(file) = self.decide().await? {
-                self.reading = read_on(self.inner.as_ref(), file).await?;
+            } else if let Some(run) = self.decide().await? {
+                self.reading = match &self.scan.runs {
+                    Some(runs) if is_worth_decoding(&run, self.scan.batch_size) => {
+                        VecDeque::from([Arc::clone(runs).read(run, Arc::clone(&self.inner))])
+                    }
+                    _ => read_on(self.inner.as_ref(), run.file).await?,
+                };
             }
         }
     }
 
     /// Decides about the next row groups; what to read of them, if anything.
-    async fn decide(&mut self) -> Result<Option<PartitionedFile>> {
+    async fn decide(&mut self) -> Result<Option<RowGroupRun>> {
         let scan = Arc::clone(&self.scan);
         let time = scan.metrics.time.timer();
         let groups = self.plan_next();
@@ -218,23 +228,30 @@ impl Run {
         };
         drop(time);
         let mut access = vec![RowGroupAccess::Skip; self.metadata.metadata().num_row_groups()];
-        let mut is_any = false;
+        let mut row_groups = vec![];
+        let mut all_matches = BooleanBufferBuilder::new(0);
+        let mut is_all = true;
         for (group, bits) in groups.iter().zip(matches) {
             let count = bits.count_set_bits();
             self.scan.metrics.rows_matched.add(count);
-            is_any |= count > 0;
-            access[group.index] = match count {
-                0 => RowGroupAccess::Skip,
-                all if all == bits.len() => RowGroupAccess::Scan,
-                _ => RowGroupAccess::Selection(RowSelection::from_boolean_buffer(bits)),
+            if count == 0 {
+                continue;
+            }
+            row_groups.push(group.index);
+            all_matches.append_buffer(&bits);
+            is_all &= count == bits.len();
+            access[group.index] = match count == bits.len() {
+                true => RowGroupAccess::Scan,
+                false => RowGroupAccess::Selection(RowSelection::from_boolean_buffer(bits)),
             };
         }
-        if !is_any {
+        if row_groups.is_empty() {
             return Ok(None);
         }
         let mut file = self.file.clone().with_extension(ParquetAccessPlan::new(access));
         file.range = None;
-        Ok(Some(file))
+        let matches = (!is_all).then(|| all_matches.finish());
+        Ok(Some(RowGroupRun { file, row_groups, matches }))
     }
 
     /// The next row groups with what to do with their rows: as many as have enough rows to test.
@@ -311,6 +328,11 @@ impl PlannedGroup {
         let kept = Self { index: self.index, rows: self.rows, intervals: intervals.collect() };
         kept.matches(&BooleanBuffer::new_unset(0), &mut 0)
     }
+}
+
+/// Whether decoding all rows of `run` is less work than picking out those that match.
+fn is_worth_decoding(run: &RowGroupRun, batch_size: usize) -> bool {
+    run.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
 }
 
 /// The footer with the Arrow schema in the layouts that the table wants.

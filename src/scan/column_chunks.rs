@@ -1,0 +1,334 @@
+//! Pages of column chunks in memory, for decoders that read on from one row group to the next.
+//!
+//! What `parquet` makes for each column chunk to decompress its pages can compress, too, and costs more than the pages of
+//! a small chunk. Here each thread keeps one Zstandard decompressor.
+
+use std::cell::RefCell;
+use std::io::Cursor;
+use std::iter::Enumerate;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::vec::IntoIter;
+
+use bytes::{Buf, Bytes};
+use parquet::arrow::arrow_reader::RowGroups;
+use parquet::basic::Compression;
+use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use zstd::bulk::Decompressor;
+
+thread_local! {
+    /// Made with the first page.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Some columns of row groups, none of them nested.
+pub(super) struct ColumnChunks {
+    footer: Arc<ParquetMetaData>,
+    row_groups: Arc<[usize]>,
+    /// Positions among the columns of the file, ascending.
+    columns: Arc<[usize]>,
+    /// For each row group that of each column.
+    bytes: Vec<Bytes>,
+}
+
+impl ColumnChunks {
+    /// Where the bytes of a row group lie in the file, in the order of `columns`.
+    ///
+    /// # Errors
+    /// If the footer has a place outside of any file.
+    pub(super) fn ranges(
+        footer: &ParquetMetaData,
+        row_group: usize,
+        columns: &[usize],
+    ) -> Result<Vec<Range<u64>>> {
+        columns.iter().map(|&column| range(footer.row_group(row_group).column(column))).collect()
+    }
+
+    /// `bytes`: those of each row group and column.
+    pub(super) fn new(
+        footer: Arc<ParquetMetaData>,
+        row_groups: Arc<[usize]>,
+        columns: Arc<[usize]>,
+        bytes: Vec<Bytes>,
+    ) -> Self {
+        Self { footer, row_groups, columns, bytes }
+    }
+}
+
+/// Where the bytes of `column` lie in the file.
+fn range(column: &ColumnChunkMetaData) -> Result<Range<u64>> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let place = u64::try_from(start).and_then(|start| Ok((start, u64::try_from(column.compressed_size())?)));
+    let end = place.map(|(start, length)| Some(start..start.checked_add(length)?));
+    end.ok().flatten().ok_or_else(|| ParquetError::General("a column chunk lies outside its file".to_owned()))
+}
+
+fn rows(row_group: &RowGroupMetaData) -> Result<u64> {
+    Ok(u64::try_from(row_group.num_rows())?)
+}
+
+impl RowGroups for ColumnChunks {
+    fn num_rows(&self) -> usize {
+        self.row_groups().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum()
+    }
+
+    fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
+        let at = self
+            .columns
+            .binary_search(&column)
+            .map_err(|_| ParquetError::General(format!("column {column} was not read")))?;
+        let bytes: Vec<Bytes> =
+            self.bytes.iter().skip(at).step_by(self.columns.len()).map(Bytes::clone).collect();
+        Ok(Box::new(ChunksOfColumn {
+            footer: Arc::clone(&self.footer),
+            row_groups: Arc::clone(&self.row_groups),
+            column,
+            bytes: bytes.into_iter().enumerate(),
+        }))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(self.row_groups.iter().map(|&row_group| self.footer.row_group(row_group)))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.footer
+    }
+}
+
+/// The pages of one column, row group by row group.
+struct ChunksOfColumn {
+    footer: Arc<ParquetMetaData>,
+    row_groups: Arc<[usize]>,
+    column: usize,
+    /// For each row group that is still to come.
+    bytes: Enumerate<IntoIter<Bytes>>,
+}
+
+impl Iterator for ChunksOfColumn {
+    type Item = Result<Box<dyn PageReader>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (at, bytes) = self.bytes.next()?;
+        let row_group = self.footer.row_group(*self.row_groups.get(at)?);
+        let pages = ChunkPages::try_new(row_group.column(self.column), rows(row_group), bytes);
+        Some(pages.map(|pages| Box::new(pages) as _))
+    }
+}
+
+impl PageIterator for ChunksOfColumn {}
+
+/// The pages of one column chunk, as many values as the row group has rows.
+struct ChunkPages {
+    /// `None` after the last value: the bytes of a chunk are not held up by the decoding of its last page.
+    open: Option<OpenChunk>,
+    /// Values that are still to come.
+    values: u64,
+}
+
+struct OpenChunk {
+    chunk: Arc<Chunk>,
+    /// Gives pages as they are in the file, if this decompresses them.
+    pages: SerializedPageReader<Chunk>,
+    decompresses: bool,
+}
+
+impl ChunkPages {
+    fn try_new(column: &ColumnChunkMetaData, rows: Result<u64>, bytes: Bytes) -> Result<Self> {
+        let values = rows?;
+        let start = range(column)?.start;
+        let chunk =
+            Arc::new(Chunk { start, bytes, header: AtomicU64::new(start), next: AtomicU64::new(start) });
+        let decompresses = matches!(column.compression(), Compression::ZSTD(_));
+        let uncompressed;
+        let described = match decompresses {
+            false => column,
+            true => {
+                uncompressed = ColumnChunkMetaData::builder(column.column_descr_ptr())
+                    .set_compression(Compression::UNCOMPRESSED)
+                    .set_total_compressed_size(column.compressed_size())
+                    .set_data_page_offset(column.data_page_offset())
+                    .set_dictionary_page_offset(column.dictionary_page_offset())
+                    .build()?;
+                &uncompressed
+            }
+        };
+        let pages = SerializedPageReader::new(Arc::clone(&chunk), described, usize::try_from(values)?, None)?;
+        Ok(Self { open: Some(OpenChunk { chunk, pages, decompresses }), values })
+    }
+}
+
+impl OpenChunk {
+    fn next_page(&mut self) -> Result<Option<Page>> {
+        match self.pages.get_next_page()? {
+            Some(page) if self.decompresses => self.decompressed(page).map(Some),
+            other => Ok(other),
+        }
+    }
+
+    /// `page`, which was read last, decompressed.
+    fn decompressed(&self, mut page: Page) -> Result<Page> {
+        let (buffer, levels) = match &mut page {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => (buf, 0),
+            Page::DataPageV2 { is_compressed: false, .. } => return Ok(page),
+            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
+                (buf, usize::try_from(*def_levels_byte_len + *rep_levels_byte_len)?)
+            }
+        };
+        *buffer = decompress(buffer, levels, self.chunk.uncompressed_size()?)?;
+        Ok(page)
+    }
+}
+
+/// `page` with what follows its first bytes, `levels`, decompressed: `size` bytes in all.
+fn decompress(page: &Bytes, levels: usize, size: usize) -> Result<Bytes> {
+    let unlike = |found: usize| ParquetError::General(format!("a page has {found} bytes, expected {size}"));
+    if levels > page.len() || levels > size {
+        return Err(unlike(page.len()));
+    }
+    let mut decompressed = Vec::new();
+    decompressed.try_reserve_exact(size).map_err(|error| ParquetError::External(Box::new(error)))?;
+    decompressed.extend_from_slice(&page[..levels]);
+    // Pages without values may have nothing compressed.
+    if size > levels {
+        DECOMPRESSOR.with_borrow_mut(|decompressor| -> Result<()> {
+            let decompressor = match decompressor {
+                Some(decompressor) => decompressor,
+                None => decompressor.insert(Decompressor::new()?),
+            };
+            let mut rest = Cursor::new(&mut decompressed);
+            rest.set_position(levels as u64);
+            decompressor.decompress_to_buffer(&page[levels..], &mut rest)?;
+            Ok(())
+        })?;
+    }
+    match decompressed.len() == size {
+        true => Ok(decompressed.into()),
+        false => Err(unlike(decompressed.len())),
+    }
+}
+
+impl Iterator for ChunkPages {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for ChunkPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        let Some(page) = open.next_page()? else {
+            // The decoder would go on with rows of the next row group.
+            return match self.values {
+                0 => Ok(None),
+                values => Err(ParquetError::EOF(format!("a column chunk lacks {values} values"))),
+            };
+        };
+        if page.is_data_page() {
+            let rest = self.values.checked_sub(page.num_values().into());
+            self.values = rest.ok_or_else(|| {
+                ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
+            })?;
+            if self.values == 0 && open.pages.peek_next_page()?.is_none() {
+                self.open = None;
+            }
+        }
+        Ok(Some(page))
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.open.as_mut().map_or(Ok(None), |open| open.pages.peek_next_page())
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.get_next_page().map(drop)
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.open.as_mut().map_or(Ok(true), |open| open.pages.at_record_boundary())
+    }
+}
+
+/// The bytes of a column chunk.
+struct Chunk {
+    /// Where it lies in the file.
+    start: u64,
+    bytes: Bytes,
+    /// Where in the file the page starts, with its header, whose data was asked for last.
+    header: AtomicU64,
+    /// The same for the page that follows it.
+    next: AtomicU64,
+}
+
+impl Chunk {
+    fn from(&self, offset: u64) -> Result<Bytes> {
+        let at = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        match at.filter(|&at| at <= self.bytes.len()) {
+            Some(at) => Ok(self.bytes.slice(at..)),
+            None => Err(ParquetError::EOF("a page lies outside its column chunk".to_owned())),
+        }
+    }
+
+    /// Of the page that was read last, what its header says; the reader of pages keeps it for itself.
+    fn uncompressed_size(&self) -> Result<usize> {
+        uncompressed_size(&self.from(self.header.load(Ordering::Relaxed))?).ok_or_else(|| {
+            ParquetError::General("a page header does not begin with the sizes of its page".to_owned())
+        })
+    }
+}
+
+impl Length for Chunk {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Chunk {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let bytes = self.from(start)?;
+        if length > bytes.len() {
+            return Err(ParquetError::EOF(format!("a page of {length} bytes ends after its column chunk")));
+        }
+        self.header.store(self.next.swap(start + length as u64, Ordering::Relaxed), Ordering::Relaxed);
+        Ok(bytes.slice(..length))
+    }
+}
+
+/// The second field of a page header in Thrift's compact protocol. `None` if the header does not begin with the two
+/// that all have, both of them integers.
+fn uncompressed_size(header: &[u8]) -> Option<usize> {
+    /// The field after the last one, of type i32.
+    const NEXT_I32: u8 = 0x15;
+
+    let mut bytes = header.iter().copied();
+    let mut field = || -> Option<i64> {
+        if bytes.next()? != NEXT_I32 {
+            return None;
+        }
+        let mut value: u64 = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = bytes.next()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                // Zigzag: the lowest bit is the sign.
+                return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+            }
+        }
+        None
+    };
+    let _page_type = field()?;
+    usize::try_from(field()?).ok()
+}

@@ -1,0 +1,144 @@
+//! How the columns of one file become those of a scan.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatchReader;
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
+use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr_adapter::{PhysicalExprAdapterFactory, replace_columns_with_literals};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::column_chunks::ColumnChunks;
+
+/// What a scan wants of each of its files.
+pub(super) struct Wanted {
+    pub(super) table: TableSchema,
+    pub(super) projection: ProjectionExprs,
+    pub(super) adapter: Arc<dyn PhysicalExprAdapterFactory>,
+    /// Rows of a record batch.
+    pub(super) batch_size: usize,
+}
+
+/// Decodes the columns that a scan wants of one file.
+pub(super) struct FileDecoding {
+    footer: Arc<ParquetMetaData>,
+    levels: FieldLevels,
+    /// Of the columns that are read, in the order of the file.
+    types: Vec<DataType>,
+    /// Their positions among the columns of the file.
+    columns: Arc<[usize]>,
+    projector: Projector,
+    /// Of the scan: what it calls nullable may not be so in the file.
+    schema: SchemaRef,
+    batch_size: usize,
+}
+
+impl FileDecoding {
+    /// `None` if the columns cannot be read on from one row group to the next, or there are none to be read.
+    ///
+    /// # Errors
+    /// If the file does not fit the table.
+    pub(super) fn try_new(
+        wanted: &Wanted,
+        footer: Arc<ParquetMetaData>,
+        file: &PartitionedFile,
+    ) -> Result<Option<Self>> {
+        let table = wanted.table.file_schema();
+        let schema = Arc::new(wanted.projection.project_schema(wanted.table.table_schema())?);
+        let names = wanted.table.table_partition_cols().iter().map(|field| field.name().clone());
+        let constants: HashMap<String, ScalarValue> =
+            names.zip(file.partition_values.iter().cloned()).collect();
+        let mut projection = wanted.projection.clone();
+        if !constants.is_empty() {
+            projection = projection.try_map_exprs(|expr| replace_columns_with_literals(expr, &constants))?;
+        }
+
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
+        let found = match apply_file_schema_type_coercions(table, metadata.schema()) {
+            Some(coerced) => Arc::new(coerced),
+            None => Arc::clone(metadata.schema()),
+        };
+        if *table != found {
+            let adapter = wanted.adapter.create(Arc::clone(table), Arc::clone(&found))?;
+            let simplifier = PhysicalExprSimplifier::new(&found);
+            projection = projection.try_map_exprs(|expr| simplifier.simplify(adapter.rewrite(expr)?))?;
+        }
+
+        let read: BTreeSet<usize> = projection
+            .expr_iter()
+            .flat_map(|expr| collect_columns(&expr))
+            .map(|column| column.index())
+            .collect();
+        let descriptor = metadata.parquet_schema();
+        let columns: Vec<usize> = (0..descriptor.num_columns())
+            .filter(|&column| read.contains(&descriptor.get_column_root_idx(column)))
+            .collect();
+        let is_plain = |data_type: &DataType| {
+            !data_type.is_nested()
+                && !matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..))
+        };
+        if read.is_empty()
+            || columns.len() != read.len()
+            || !read.iter().all(|&root| is_plain(found.field(root).data_type()))
+            || columns.iter().any(|&c| descriptor.column(c).physical_type() == PhysicalType::INT96)
+        {
+            return Ok(None);
+        }
+        let mask = ProjectionMask::leaves(descriptor, columns.iter().copied());
+        let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?;
+        let decoded = found.project(&read.into_iter().collect::<Vec<_>>())?;
+        let projection = projection.try_map_exprs(|expr| reassign_expr_columns(expr, &decoded))?;
+        Ok(Some(Self {
+            footer,
+            levels,
+            types: decoded.fields().iter().map(|field| field.data_type().clone()).collect(),
+            columns: columns.into(),
+            projector: projection.make_projector(&decoded)?,
+            schema,
+            batch_size: wanted.batch_size,
+        }))
+    }
+
+    pub(super) fn footer(&self) -> &Arc<ParquetMetaData> {
+        &self.footer
+    }
+
+    pub(super) fn columns(&self) -> &Arc<[usize]> {
+        &self.columns
+    }
+
+    /// Decodes `chunks`, which are of this file and of [`Self::columns`].
+    ///
+    /// # Errors
+    /// If they cannot be decoded, or not to the types that the scan was told.
+    pub(super) fn decode(&self, chunks: &ColumnChunks) -> Result<ParquetRecordBatchReader> {
+        let reader =
+            ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, chunks, self.batch_size, None)?;
+        let schema: SchemaRef = reader.schema();
+        match schema.fields().iter().map(|field| field.data_type()).eq(&self.types) {
+            true => Ok(reader),
+            false => internal_err!("columns are decoded to other types than planned"),
+        }
+    }
+
+    /// The columns of the scan for `decoded`.
+    ///
+    /// # Errors
+    /// What its expressions give.
+    pub(super) fn project(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
+        let (_, columns, rows) = self.projector.project_batch(decoded)?.into_parts();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+}

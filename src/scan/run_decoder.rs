@@ -1,0 +1,326 @@
+//! Row groups without a filter in the decoder: read on from one to the next, with the same decoders.
+//!
+//! DataFusion's opener sets out anew for each run of batches, and `parquet` for each row group in it: that takes as long as
+//! decoding some thousand rows. Whatever is out of the ordinary here, from nested columns to damaged pages, is left to them.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::arrow::array::BooleanArray;
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, internal_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileMetrics;
+use datafusion::object_store::path::Path;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
+use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::async_reader::AsyncFileReader;
+
+use super::column_chunks::ColumnChunks;
+use super::file_decoding::{FileDecoding, Wanted};
+use super::morsels::read_on;
+use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
+use super::source::BatchRun;
+use crate::dataset::DatasetSnapshot;
+
+/// What reading row groups so did.
+#[derive(Debug, Clone)]
+pub(super) struct RunMetrics {
+    /// Row groups read so.
+    pub(super) row_groups: Count,
+    /// Runs of them that were left to DataFusion's opener after all.
+    pub(super) retries: Count,
+}
+
+/// The files of a scan, as its partitions have found them; `None`: left to DataFusion.
+#[derive(Default)]
+pub(super) struct KnownFiles(Mutex<HashMap<Path, Option<Arc<KnownFile>>>>);
+
+struct KnownFile {
+    decoding: FileDecoding,
+    metrics: ParquetFileMetrics,
+}
+
+/// What the partitions of a scan read runs with.
+pub(super) struct RunScan {
+    pub(super) wanted: Wanted,
+    pub(super) snapshot: Arc<DatasetSnapshot>,
+    pub(super) readers: PinnedReaderFactory,
+    pub(super) files: Arc<KnownFiles>,
+    pub(super) partition: usize,
+    pub(super) execution_metrics: ExecutionPlanMetricsSet,
+    pub(super) metrics: RunMetrics,
+}
+
+/// Whole row groups of a file.
+pub(super) struct RowGroupRun {
+    /// What `inner` opens to give the same rows.
+    pub(super) file: PartitionedFile,
+    pub(super) row_groups: Vec<usize>,
+    /// Of their rows, in order, those to give; `None`: all.
+    pub(super) matches: Option<BooleanBuffer>,
+}
+
+impl RunScan {
+    /// The rows of `run`, in order, which are those that `inner` gives.
+    pub(super) fn read(
+        self: Arc<Self>,
+        run: RowGroupRun,
+        inner: Arc<dyn Morselizer>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let reading = Reading { scan: self, run, inner, state: State::Closed, given: 0 };
+        futures::stream::try_unfold(reading, |mut reading| async move {
+            let next = Box::pin(reading.next()).await?;
+            Ok(next.map(|rows| (rows, reading)))
+        })
+        .boxed()
+    }
+}
+
+/// Reads runs of whole batches itself, and others through `inner`.
+pub(super) struct RunMorselizer {
+    pub(super) scan: Arc<RunScan>,
+    pub(super) inner: Arc<dyn Morselizer>,
+}
+
+impl Debug for RunMorselizer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunMorselizer").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Morselizer for RunMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let batches = file.extension::<BatchRun>().map(|run| run.0.clone());
+        let of_run = batches.and_then(|batches| self.scan.snapshot.batches().get(batches));
+        let whole = of_run.filter(|of_run| of_run.iter().all(|batch| batch.is_whole));
+        let Some((first, last)) = whole.and_then(|of_run| of_run.first().zip(of_run.last())) else {
+            return self.inner.plan_file(file);
+        };
+        let row_groups = (first.row_groups.start..last.row_groups.end).collect();
+        let run = RowGroupRun { file, row_groups, matches: None };
+        Ok(Box::new(WholeBatches { scan: Arc::clone(&self.scan), inner: Arc::clone(&self.inner), run }))
+    }
+}
+
+/// A run of whole batches, as one morsel.
+struct WholeBatches {
+    scan: Arc<RunScan>,
+    inner: Arc<dyn Morselizer>,
+    run: RowGroupRun,
+}
+
+impl Debug for WholeBatches {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WholeBatches").field("row_groups", &self.run.row_groups).finish_non_exhaustive()
+    }
+}
+
+impl MorselPlanner for WholeBatches {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(Some(MorselPlan::new().with_morsels(vec![self])))
+    }
+}
+
+impl Morsel for WholeBatches {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { scan, inner, run } = *self;
+        scan.read(run, inner)
+    }
+}
+
+struct Reading {
+    scan: Arc<RunScan>,
+    run: RowGroupRun,
+    inner: Arc<dyn Morselizer>,
+    state: State,
+    /// Rows given on.
+    given: usize,
+}
+
+enum State {
+    Closed,
+    Open(Box<OpenRun>),
+    /// The streams that `inner` gives, and the rows of them that were given on before.
+    Left(VecDeque<BoxStream<'static, Result<RecordBatch>>>, usize),
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            match &mut self.state {
+                State::Closed => {
+                    let opened = AssertUnwindSafe(OpenRun::open(&self.scan, &self.run)).catch_unwind().await;
+                    self.state = match opened {
+                        Ok(Ok(Some(run))) => State::Open(Box::new(run)),
+                        Ok(Ok(None)) => self.leave().await?,
+                        Ok(Err(_)) | Err(_) => self.give_up().await?,
+                    };
+                }
+                // An error here says nothing: it must be the one that DataFusion gives, if it does.
+                State::Open(run) => match AssertUnwindSafe(run.next()).catch_unwind().await {
+                    Ok(Ok(rows)) => {
+                        self.given += rows.as_ref().map_or(0, RecordBatch::num_rows);
+                        return Ok(rows);
+                    }
+                    Ok(Err(_)) | Err(_) => self.state = self.give_up().await?,
+                },
+                State::Left(streams, skip) => return next_after(streams, skip).await,
+            }
+        }
+    }
+
+    async fn give_up(&mut self) -> Result<State> {
+        self.scan.metrics.retries.add(1);
+        self.leave().await
+    }
+
+    async fn leave(&mut self) -> Result<State> {
+        let streams = read_on(self.inner.as_ref(), self.run.file.clone()).await?;
+        Ok(State::Left(streams, self.given))
+    }
+}
+
+/// The next rows of `streams` after the first `skip`; `None` at the end.
+async fn next_after(
+    streams: &mut VecDeque<BoxStream<'static, Result<RecordBatch>>>,
+    skip: &mut usize,
+) -> Result<Option<RecordBatch>> {
+    while let Some(stream) = streams.front_mut() {
+        let Some(rows) = stream.try_next().await? else {
+            streams.pop_front();
+            continue;
+        };
+        let skipped = rows.num_rows().min(*skip);
+        *skip -= skipped;
+        if skipped < rows.num_rows() {
+            return Ok(Some(rows.slice(skipped, rows.num_rows() - skipped)));
+        }
+    }
+    Ok(None)
+}
+
+/// A run of row groups, being read.
+struct OpenRun {
+    file: Arc<KnownFile>,
+    reader: PinnedReader,
+    /// Row groups that are not read yet.
+    ahead: VecDeque<usize>,
+    decoder: Option<ParquetRecordBatchReader>,
+    /// Of the rows that are not given yet, those to give.
+    matches: Option<BooleanBuffer>,
+}
+
+impl OpenRun {
+    /// `None` if the run is left to DataFusion.
+    async fn open(scan: &RunScan, run: &RowGroupRun) -> Result<Option<Self>> {
+        let file = &run.file;
+        let location = &file.object_meta.location;
+        let known = scan.files.lock().get(location).cloned();
+        let (known, reader) = match known {
+            Some(None) => return Ok(None),
+            Some(Some(known)) => {
+                let reader = scan.readers.reader(file, known.metrics.clone());
+                (known, reader)
+            }
+            None => {
+                let metrics =
+                    ParquetFileMetrics::new(scan.partition, location.as_ref(), &scan.execution_metrics);
+                let mut reader = scan.readers.reader(file, metrics.clone());
+                let footer = reader.get_metadata(None).await?;
+                let decoding = FileDecoding::try_new(&scan.wanted, footer, file)?;
+                let known = decoding.map(|decoding| Arc::new(KnownFile { decoding, metrics }));
+                scan.files.lock().insert(location.clone(), known.clone());
+                let Some(known) = known else { return Ok(None) };
+                (known, reader)
+            }
+        };
+        let row_groups = run.row_groups.len();
+        known.metrics.files_ranges_pruned_statistics.add_matched(1);
+        known.metrics.row_groups_pruned_statistics.add_matched(row_groups);
+        known.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
+        scan.metrics.row_groups.add(row_groups);
+        let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
+        Ok(Some(Self { file: known, reader, ahead, decoder: None, matches }))
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(decoder) = &mut self.decoder {
+                match decoder.next().transpose()? {
+                    None => self.decoder = None,
+                    Some(rows) => {
+                        let rows = matching(rows, &mut self.matches)?;
+                        if rows.num_rows() > 0 {
+                            return self.file.decoding.project(&rows).map(Some);
+                        }
+                    }
+                }
+                continue;
+            }
+            let decoding = &self.file.decoding;
+            let (row_groups, ranges) = next_row_groups(decoding, &mut self.ahead)?;
+            if row_groups.is_empty() {
+                return match self.matches.as_ref().map_or(0, BooleanBuffer::len) {
+                    0 => Ok(None),
+                    rows => internal_err!("{rows} rows are missing"),
+                };
+            }
+            let bytes = self.reader.read_together(&ranges).await?;
+            let (footer, columns) = (Arc::clone(decoding.footer()), Arc::clone(decoding.columns()));
+            let chunks = ColumnChunks::new(footer, row_groups.into(), columns, bytes);
+            self.decoder = Some(decoding.decode(&chunks)?);
+        }
+    }
+}
+
+/// Of `rows` those that `matches` says first, which it then says no more.
+fn matching(rows: RecordBatch, matches: &mut Option<BooleanBuffer>) -> Result<RecordBatch> {
+    let Some(known) = matches else { return Ok(rows) };
+    let Some(rest) = known.len().checked_sub(rows.num_rows()) else {
+        return internal_err!("{} rows are decoded, expected {}", rows.num_rows(), known.len());
+    };
+    let of_rows = BooleanArray::new(known.slice(0, rows.num_rows()), None);
+    *known = known.slice(rows.num_rows(), rest);
+    Ok(filter_record_batch(&rows, &of_rows)?)
+}
+
+/// Takes row groups from `ahead`, as many as lie within what the reader reads at a time of small batches, but at least one
+/// if there is one; and where their columns lie.
+fn next_row_groups(
+    decoding: &FileDecoding,
+    ahead: &mut VecDeque<usize>,
+) -> Result<(Vec<usize>, Vec<Range<u64>>)> {
+    let mut taken: Vec<usize> = vec![];
+    let mut ranges: Vec<Range<u64>> = vec![];
+    // From the first byte of all to the last of those taken.
+    let mut span: Option<Range<u64>> = None;
+    while let Some(&row_group) = ahead.front() {
+        let next = ColumnChunks::ranges(decoding.footer(), row_group, decoding.columns())?;
+        let start = next.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = next.iter().map(|range| range.end).max().unwrap_or(0);
+        match &mut span {
+            Some(span) if start < span.end || end.saturating_sub(span.start) > AHEAD => break,
+            Some(span) => span.end = end,
+            None => span = Some(start..end),
+        }
+        taken.push(row_group);
+        ranges.extend(next);
+        ahead.pop_front();
+    }
+    Ok((taken, ranges))
+}
+
+impl KnownFiles {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Path, Option<Arc<KnownFile>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
