@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray,
+};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
@@ -15,15 +18,20 @@ use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::metadata::ParquetMetaDataReader;
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::{BatchUnit, OdpError, OdpTableProvider};
 use futures::TryStreamExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 use crate::fixtures::{
-    Result, metric, observations, plan, run, session, shown, write, write_observations, write_with,
+    Result, hostile, metric, observations, plan, random_properties, run, session, shown, write,
+    write_observations, write_with,
 };
 use crate::object_stores::RecordingStore;
 
@@ -268,13 +276,13 @@ async fn runs_of_small_batches_are_read_ahead_and_answer_as_one_batch_does() -> 
     let (small, large) = (tempfile::tempdir()?, tempfile::tempdir()?);
     write(&small.path().join("a.parquet"), &observations(0, 20_000, 7)?, 100)?;
     write(&large.path().join("a.parquet"), &observations(0, 20_000, 7)?, 20_000)?;
-    for query in [
-        "SELECT station, count(*), sum(depth) FROM t GROUP BY station ORDER BY station",
-        "SELECT id, station FROM t WHERE depth > 20 AND id % 7 = 3 ORDER BY id",
-        "SELECT id FROM t WHERE id >= 12345 ORDER BY id LIMIT 5",
+    for (query, is_filtered) in [
+        ("SELECT station, count(*), sum(depth) FROM t GROUP BY station ORDER BY station", false),
+        ("SELECT id, station FROM t WHERE depth > 20 AND id % 7 = 3 ORDER BY id", true),
+        ("SELECT id FROM t WHERE id >= 12345 ORDER BY id LIMIT 5", true),
     ] {
         let mut answers = vec![];
-        for (dir, is_ahead) in [(&small, true), (&large, false)] {
+        for (dir, is_ahead) in [(&small, is_filtered), (&large, false)] {
             let ctx = session(2, &[])?;
             ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
             let (rows, plan) = run(&ctx, query).await?;
@@ -283,6 +291,133 @@ async fn runs_of_small_batches_are_read_ahead_and_answer_as_one_batch_does() -> 
         }
         assert_eq!(answers[0], answers[1], "{query}");
     }
+    Ok(())
+}
+
+/// What reads row groups on with the same decoders, and what shows that it did, or gave up.
+const READ_ON: &str = "row_groups_read_in_runs";
+const RETRIES: &str = "run_retries";
+
+/// Any limit is known to DataFusion's opener, and leaves all row groups to it.
+fn by_the_opener(sql: &str) -> String {
+    format!("SELECT * FROM ({sql} LIMIT 1000000000)")
+}
+
+#[tokio::test]
+async fn row_groups_without_a_filter_are_read_on_and_answer_as_the_opener_does() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut random = StdRng::seed_from_u64(5);
+    for year in 0..6 {
+        let path = dir.path().join(format!("year={}/a.parquet", 2000 + year));
+        write_with(&path, &hostile(1000 * year, 1000, &mut random)?, random_properties(&mut random))?;
+    }
+    // Other columns, and of other types, in another order.
+    let drifted = RecordBatch::try_from_iter([
+        ("s", Arc::new(StringArray::from(vec![Some("x"), None, Some("y")])) as ArrayRef),
+        ("id", Arc::new(Int32Array::from(vec![-3, -2, -1]))),
+        ("extra", Arc::new(Float64Array::from(vec![0.5, 1.5, f64::NAN]))),
+    ])?;
+    write(&dir.path().join("year=1999/a.parquet"), &drifted, 2)?;
+    for partitions in ["0", "1", "3"] {
+        let ctx = session(3, &[("odp.max_partitions", partitions)])?;
+        let table = OdpTableProvider::open(&ctx, text(dir.path())?).await?;
+        let row_groups = table.snapshot().num_batches();
+        ctx.register_table("t", Arc::new(table))?;
+        for (sql, read_on) in [
+            ("SELECT * FROM t", row_groups),
+            ("SELECT s, year, id FROM t", row_groups),
+            ("SELECT extra, f, f AS again, s, z FROM t", row_groups),
+            ("SELECT id + year AS sum, upper(s) AS shout, b FROM t", row_groups),
+            // One file, of two row groups, has no such column, and nothing to be read.
+            ("SELECT lon, 7 AS seven FROM t", row_groups - 2),
+        ] {
+            let (rows, plan) = run(&ctx, sql).await?;
+            assert_eq!((metric(&plan, READ_ON), metric(&plan, RETRIES)), (read_on, 0), "{sql}");
+            let (other, other_plan) = run(&ctx, &by_the_opener(sql)).await?;
+            assert_eq!(metric(&other_plan, READ_ON), 0, "{}", shown(&other_plan));
+            let (rows, other) =
+                (concat_batches(&plan.schema(), &rows)?, concat_batches(&other_plan.schema(), &other)?);
+            assert_eq!(rows.num_rows(), 6003, "{sql}");
+            assert_eq!(rows.columns(), other.columns(), "{sql}, {partitions}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_on_is_left_to_the_opener() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let keys = Arc::new(StringArray::from(vec!["a", "b", "a", "c"]));
+    let words: DictionaryArray<Int32Type> = keys.iter().collect();
+    let list = ListArray::from_iter_primitive::<Int64Type, _, _>((0..4).map(|i| Some(vec![Some(i); 3])));
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..4)) as ArrayRef),
+        ("word", Arc::new(words)),
+        ("list", Arc::new(list)),
+    ])?;
+    write(&dir.path().join("a.parquet"), &rows, 2)?;
+    let cut = OdpTableProvider::builder(text(dir.path())?).with_batch_unit(BatchUnit::Rows(1));
+    let ctx = session(2, &[])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    ctx.register_table("cut", Arc::new(cut.open(&ctx).await?))?;
+    for (sql, read_on) in [
+        ("SELECT id FROM t", 2),
+        ("SELECT id, word FROM t", 0),
+        ("SELECT list FROM t", 0),
+        ("SELECT list[1] AS first FROM t", 0),
+        ("SELECT id FROM cut", 0),
+    ] {
+        let (rows, plan) = run(&ctx, sql).await?;
+        assert_eq!((metric(&plan, READ_ON), metric(&plan, RETRIES)), (read_on, 0), "{sql}");
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+        let other = run(&ctx, &by_the_opener(sql)).await?.0;
+        assert_eq!(concat_batches(&plan.schema(), &rows)?, concat_batches(&plan.schema(), &other)?, "{sql}");
+    }
+    // In memory, as in any object store, requests are what takes time.
+    let store = InMemory::new();
+    store.put(&StorePath::from("a.parquet"), std::fs::read(dir.path().join("a.parquet"))?.into()).await?;
+    ctx.register_object_store(&"mem://x".parse()?, Arc::new(store));
+    ctx.register_table("far", Arc::new(OdpTableProvider::open(&ctx, "mem://x/").await?))?;
+    let (rows, plan) = run(&ctx, "SELECT id FROM far").await?;
+    assert_eq!((ids(&rows), metric(&plan, READ_ON)), (vec![0, 1, 2, 3], 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_damaged_page_gives_the_error_of_the_opener_or_its_rows() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.parquet");
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
+    let properties =
+        WriterProperties::builder().set_max_row_group_row_count(Some(1000)).set_compression(zstd).build();
+    write_with(&path, &observations(0, 10_000, 3)?, properties)?;
+    let bytes = std::fs::read(&path)?;
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(bytes.clone()))?;
+    let (start, len) = footer.row_group(6).column(3).byte_range();
+    let mut outcomes = [0, 0];
+    for at in (start..start + len).step_by(usize::try_from(len / 40)?) {
+        let mut damaged = bytes.clone();
+        damaged[usize::try_from(at)?] ^= 0x55;
+        std::fs::write(&path, damaged)?;
+        let ctx = session(1, &[("odp.max_partitions", "1")])?;
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+        let sql = "SELECT id, temperature FROM t";
+        let found = run(&ctx, sql).await.map(|(rows, plan)| (ids(&rows), metric(&plan, RETRIES)));
+        let other = run(&ctx, &by_the_opener(sql)).await.map(|(rows, _)| ids(&rows));
+        match (found, other) {
+            (Ok((rows, retries)), Ok(other)) => {
+                assert_eq!(rows, other, "byte {at}");
+                outcomes[0] += usize::from(retries == 0);
+            }
+            (Err(found), Err(other)) => {
+                assert_eq!(found.to_string(), other.to_string(), "byte {at}");
+                assert!(found.to_string().contains("a.parquet"), "{found}");
+                outcomes[1] += 1;
+            }
+            (found, other) => return Err(format!("byte {at}: {found:?}, the opener {other:?}").into()),
+        }
+    }
+    assert!(outcomes.iter().all(|&count| count > 0), "{outcomes:?}");
     Ok(())
 }
 
@@ -393,7 +528,7 @@ async fn small_batches_that_are_read_backwards_are_not_read_ahead() -> Result<()
     write(&dir.path().join("a.parquet"), &observations(0, 40_000, 7)?, 1_000)?;
     let ctx = session(1, &[("odp.max_partitions", "1")])?;
     ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
-    let all = metric(&run(&ctx, "SELECT * FROM t").await?.1, "bytes_read_ahead");
+    let all = metric(&run(&ctx, "SELECT * FROM t WHERE id % 7 = 8").await?.1, "bytes_read_ahead");
     let (rows, plan) =
         run(&ctx, "SELECT id, station, temperature FROM t ORDER BY time DESC LIMIT 39000").await?;
     assert!(ids(&rows).iter().copied().eq((1_000..40_000).rev()));

@@ -8,6 +8,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
 use datafusion_odp::{BatchUnit, OdpTableProvider};
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::fixtures::{Result, metric, run, session, shown, write_with};
@@ -283,6 +284,43 @@ async fn a_malformed_geometry_in_a_batch_that_is_not_read_raises_nothing() -> Re
     for _ in 0..2 {
         assert_eq!(ids(&ctx, &filter).await?.len(), FILES * FILE_ROWS - 30);
         assert!(ids(&ctx, "st_disjoint(wkb, 'POINT(-9 -9)')").await.is_err());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_match_everywhere_are_filtered_after_decoding_and_others_are_picked_out() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // In no order: each page has some of the area; and from west to east: most have none.
+    let ordered = eastward(0, 40_000, 0.005);
+    let mut mixed = ordered.clone();
+    mixed.shuffle(&mut StdRng::seed_from_u64(4));
+    for (name, points, expected) in [("mixed", mixed, 2), ("eastward", ordered, 0)] {
+        write(&dir.path().join(format!("{name}/a.parquet")), 0, &points, 20_000, 1000)?;
+        let narrow = "'POLYGON((31.2525 -80, 36.2525 -80, 36.2525 80, 31.2525 80, 31.2525 -80))'";
+        let sql = format!("SELECT id, lon, lat FROM t WHERE st_within(geometry, {narrow})");
+        let mut answers = vec![];
+        for settings in [&[][..], &[("odp.pruning", "false")], &[("odp.pushdown_filters", "false")]] {
+            let ctx = session(2, settings)?;
+            ctx.register_table("t", open(&dir.path().join(name)).await?)?;
+            let (rows, plan) = run(&ctx, &sql).await?;
+            if settings.is_empty() {
+                let read_on = metric(&plan, "row_groups_read_in_runs");
+                assert_eq!(
+                    (read_on, metric(&plan, "run_retries")),
+                    (expected, 0),
+                    "{name}: {}",
+                    shown(&plan)
+                );
+            }
+            let mut ids = int64s(&rows);
+            ids.sort_unstable();
+            answers.push(ids);
+        }
+        let inside = |at: &[f64; 2]| at[0] > 31.2525 && at[0] < 36.2525;
+        let wanted: Vec<i64> = (0..40_000).filter(|&i| inside(&points[i as usize])).collect();
+        assert_eq!(wanted.len(), 1000);
+        assert!(answers.iter().all(|answer| *answer == wanted), "{name}");
     }
     Ok(())
 }

@@ -332,3 +332,150 @@ fn uncompressed_size(header: &[u8]) -> Option<usize> {
     let _page_type = field()?;
     usize::try_from(field()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+    use datafusion::arrow::compute::concat_batches;
+    use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+    use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
+    use parquet::basic::{BrotliLevel, ZstdLevel};
+    use parquet::file::properties::{WriterProperties, WriterVersion};
+
+    use super::*;
+
+    /// 1000 rows in row groups of 300 and pages of 100.
+    fn file(compression: Compression, version: WriterVersion, has_dictionary: bool) -> Bytes {
+        let numbers = Int64Array::from_iter_values((0..1000).map(|i| i * i));
+        let floats: Float64Array = (0..1000).map(|i| (i % 7 > 0).then(|| f64::from(i % 50))).collect();
+        let texts: StringArray =
+            (0..1000).map(|i| (i % 400 > 100).then(|| format!("text {}", i % 20))).collect();
+        let rows = RecordBatch::try_from_iter([
+            ("n", Arc::new(numbers) as ArrayRef),
+            ("f", Arc::new(floats)),
+            ("unread", Arc::new(Int64Array::from_iter_values(0..1000))),
+            ("s", Arc::new(texts)),
+        ])
+        .unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_writer_version(version)
+            .set_dictionary_enabled(has_dictionary)
+            .set_max_row_group_row_count(Some(300))
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(100)
+            .build();
+        let mut writer = ArrowWriter::try_new(vec![], rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.into_inner().unwrap().into()
+    }
+
+    const COLUMNS: [usize; 3] = [0, 1, 3];
+
+    fn builder(file: &Bytes) -> ParquetRecordBatchReaderBuilder<Bytes> {
+        ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap()
+    }
+
+    fn joined(reader: ParquetRecordBatchReader) -> Option<RecordBatch> {
+        use datafusion::arrow::record_batch::RecordBatchReader;
+
+        let schema = reader.schema();
+        let rows: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().ok()?;
+        concat_batches(&schema, &rows).ok()
+    }
+
+    /// `None`: an error, or a panic.
+    fn decoded(file: &Bytes, row_groups: &[usize]) -> Option<RecordBatch> {
+        let decode = || {
+            let builder = builder(file);
+            let (footer, descriptor) = (builder.metadata(), builder.parquet_schema());
+            let mask = ProjectionMask::leaves(descriptor, COLUMNS);
+            let levels =
+                parquet_to_arrow_field_levels(descriptor, mask, Some(builder.schema().fields())).ok()?;
+            let ranges =
+                row_groups.iter().map(|&group| ColumnChunks::ranges(footer, group, &COLUMNS).unwrap());
+            let cut = |range: Range<u64>| {
+                file.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
+            };
+            let bytes = ranges.flatten().map(cut).collect();
+            let chunks = ColumnChunks::new(Arc::clone(footer), row_groups.into(), COLUMNS.into(), bytes);
+            joined(ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, 256, None).ok()?)
+        };
+        catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
+    }
+
+    fn expected(file: &Bytes, row_groups: &[usize]) -> Option<RecordBatch> {
+        let decode = || {
+            let builder = builder(file);
+            let mask = ProjectionMask::leaves(builder.parquet_schema(), COLUMNS);
+            let builder = builder.with_projection(mask).with_batch_size(256);
+            joined(builder.with_row_groups(row_groups.to_vec()).build().ok()?)
+        };
+        catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
+    }
+
+    #[test]
+    fn row_groups_are_read_on_as_parquet_reads_each() {
+        let brotli = Compression::BROTLI(BrotliLevel::try_new(1).unwrap());
+        for compression in [
+            Compression::ZSTD(ZstdLevel::try_new(3).unwrap()),
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            brotli,
+        ] {
+            for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+                for has_dictionary in [true, false] {
+                    let file = file(compression, version, has_dictionary);
+                    for row_groups in [&[0, 1, 2, 3][..], &[1], &[3, 0]] {
+                        let found = decoded(&file, row_groups);
+                        assert!(found.as_ref().is_some_and(|rows| rows.num_rows() > 99));
+                        assert_eq!(found, expected(&file, row_groups), "{compression} {version:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_pages_are_an_error_or_what_parquet_reads_of_them() {
+        let mut damaged = [0, 0];
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for has_dictionary in [true, false] {
+                let file = file(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()), version, has_dictionary);
+                let footer = Arc::clone(builder(&file).metadata());
+                let columns = footer.row_groups().iter().flat_map(|group| group.columns());
+                let end = columns.map(|column| range(column).unwrap().end).max().unwrap();
+                for at in (4..usize::try_from(end).unwrap()).step_by(5) {
+                    let mut bytes = file.to_vec();
+                    bytes[at] ^= 1 << (at % 8);
+                    let bytes = Bytes::from(bytes);
+                    match decoded(&bytes, &[0, 1, 2, 3]) {
+                        None => damaged[0] += 1,
+                        found => {
+                            assert_eq!(found, expected(&bytes, &[0, 1, 2, 3]), "byte {at}");
+                            damaged[1] += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(damaged.iter().all(|&count| count > 100), "{damaged:?}");
+    }
+
+    #[test]
+    fn the_size_of_a_page_is_in_its_header() {
+        // Type 0, 300 and 200 bytes.
+        assert_eq!(uncompressed_size(&[0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0x90, 0x03]), Some(300));
+        assert_eq!(uncompressed_size(&[0x15, 0x06, 0x15, 0x02]), Some(1));
+        assert_eq!(uncompressed_size(&[0x15, 0x00, 0x15, 0x01]), None, "negative");
+        assert_eq!(uncompressed_size(&[0x15, 0x00, 0x25, 0x02]), None, "another field");
+        assert_eq!(uncompressed_size(&[0x15, 0x00, 0x15, 0xd8]), None, "cut");
+        assert_eq!(
+            uncompressed_size(&[0x15, 0x00, 0x15, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]),
+            None,
+            "too long"
+        );
+    }
+}
