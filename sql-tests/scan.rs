@@ -34,6 +34,7 @@ use crate::fixtures::{
     write_observations, write_with,
 };
 use crate::object_stores::RecordingStore;
+use crate::planner::int64s;
 
 fn text(path: &Path) -> Result<&str> {
     Ok(path.to_str().ok_or("path is not UTF-8")?)
@@ -560,6 +561,19 @@ async fn very_many_batches_are_counted_without_their_columns() -> Result<()> {
     let (rows, plan) = run(&ctx, "SELECT count(*) FROM t").await?;
     assert!(shown(&plan).contains("PlaceholderRowExec"), "{}", shown(&plan));
     assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 10_000);
+
+    // Whoever reads their columns asks for as few partitions as of any other table.
+    for (sql, expected) in [
+        ("SELECT sum(id) FROM t", vec![49_995_000]),
+        ("SELECT sum(id) FROM t WHERE id % 10 = 3", vec![4_998_000]),
+        ("SELECT id % 3 AS third, sum(id) FROM t GROUP BY third ORDER BY third", vec![0, 1, 2]),
+        ("SELECT id FROM t", (0..10_000).collect()),
+        ("SELECT id FROM t WHERE id % 10 = 3", (0..1_000).map(|i| 10 * i + 3).collect()),
+    ] {
+        let (rows, plan) = run(&ctx, sql).await?;
+        assert_eq!(int64s(&rows), expected, "{sql}");
+        assert!(shown(&plan).contains("file_groups={8 groups"), "{sql}: {}", shown(&plan));
+    }
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn plan_scan(
     let ordering = provable_orders(snapshot, &indices, request.ordering, partition_limit)?;
     let reads_columns = request.projection.is_none_or(|columns| !columns.is_empty());
     let groups = planned_groups(snapshot, &indices, partition_limit, reads_columns);
-    let (partitions, kept_len) = (groups.len(), indices.len());
+    let partitions = groups.len();
     let readers = readers(state, snapshot)?;
     let unprojected = parquet_source(state, snapshot, &options, readers.clone());
     let source = OdpSource::new(
@@ -78,9 +78,9 @@ pub(crate) fn plan_scan(
             .with_output_ordering(ordering)
             // Keeps partition i to batch i even before the optimizer has seen the plan.
             .with_preserve_order(true)
+            // Declared, it would stay so: DataFusion could not ask for fewer partitions.
             .with_output_partitioning(
-                (partition_limit.is_none() || partitions < kept_len)
-                    .then_some(Partitioning::UnknownPartitioning(partitions)),
+                partition_limit.is_none().then_some(Partitioning::UnknownPartitioning(partitions)),
             )
             .build();
     Ok(DataSourceExec::from_data_source(config))
