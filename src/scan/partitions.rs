@@ -15,11 +15,14 @@ use crate::dataset::DatasetSnapshot;
 /// statistics and a task, in every query.
 const MOST_SINGLE: usize = 4096;
 
-/// Partitions of a scan of more batches than [`MOST_SINGLE`].
-const MERGED: usize = 1024;
+/// Partitions of a scan of more batches than [`MOST_SINGLE`], at least.
+const MERGED: usize = 64;
 
 /// Rows of a partition, on average and at least, where partitions are read one after the other: some record batches.
 const SHORT_RUN: u64 = 64 << 10;
+
+/// Such partitions, at most.
+const MOST_SHORT_RUNS: usize = 1024;
 
 /// Files of a scan that statistics are attached to, at most; without them TopK opens files in order of their paths, not
 /// the most promising first.
@@ -72,7 +75,7 @@ pub(super) fn short_runs(
     groups: &[FileGroup],
 ) -> Option<Vec<FileGroup>> {
     let rows = kept.iter().map(|&i| snapshot.batches()[i].rows).fold(0, u64::saturating_add);
-    let most = usize::try_from(rows / SHORT_RUN).unwrap_or(usize::MAX).min(MERGED).min(kept.len());
+    let most = usize::try_from(rows / SHORT_RUN).unwrap_or(usize::MAX).min(MOST_SHORT_RUNS).min(kept.len());
     if most <= groups.len() {
         return None;
     }
