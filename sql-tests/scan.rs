@@ -490,6 +490,51 @@ async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_no
 }
 
 #[tokio::test]
+async fn batches_whose_bounds_prove_the_filter_are_read_without_its_columns() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;
+    let answer = async |sql: &str, settings: &[(&str, &str)]| -> Result<_> {
+        let ctx = session(2, settings)?;
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+        run(&ctx, sql).await
+    };
+    for (filter, proven) in [
+        ("time >= to_timestamp(60 * 50000) AND time < to_timestamp(60 * 250001)", 9),
+        ("id BETWEEN 60000 AND 119999", 3),
+        ("id < 30000 OR id >= 370000", 2),
+        ("id <> 5 AND station IS NOT NULL", 19),
+        // Of floats no bound proves anything: NaN is none of them.
+        ("temperature < 100", 0),
+        ("id % 2 = 0 AND id < 300000", 0),
+    ] {
+        let sql = format!("SELECT depth, id FROM t WHERE {filter}");
+        let (rows, plan) = answer(&sql, &[]).await?;
+        assert_eq!(metric(&plan, "batches_matched_by_bounds"), proven, "{sql}: {}", shown(&plan));
+        assert_eq!(metric(&plan, RETRIES), 0, "{sql}");
+        assert!(metric(&plan, READ_ON) >= proven, "{sql}");
+        assert!(shown(&plan).contains("predicate="), "{}", shown(&plan));
+        for settings in [("odp.pruning", "false"), ("odp.pushdown_filters", "false")] {
+            let (other, other_plan) = answer(&sql, &[settings]).await?;
+            assert_eq!(metric(&other_plan, "batches_matched_by_bounds"), 0, "{sql}");
+            assert_eq!(
+                concat_batches(&plan.schema(), &rows)?,
+                concat_batches(&plan.schema(), &other)?,
+                "{sql}"
+            );
+        }
+    }
+    // Fewer bytes are read: of 10 batches none of `time`, but of the two at the ends.
+    let bytes = async |settings: &[(&str, &str)]| -> Result<_> {
+        let sql =
+            "SELECT depth FROM t WHERE time >= to_timestamp(60 * 50000) AND time < to_timestamp(60 * 250001)";
+        Ok(metric(&answer(sql, settings).await?.1, "bytes_scanned"))
+    };
+    let (with, without) = (bytes(&[]).await?, bytes(&[("odp.pruning", "false")]).await?);
+    assert!(5 * with < without, "{with} of {without}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn columns_that_are_mostly_asked_for_next_come_with_those_of_the_filter() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;

@@ -76,6 +76,19 @@ pub(crate) fn certainty_of(
     Ok(certainty)
 }
 
+/// Of each of the batches at `indices` whether all rows match `predicate`, by the bounds of columns; `None` if it is of no kind
+/// that can be proven.
+///
+/// # Errors
+/// If bounds do not fit the snapshot's schema.
+pub(super) fn proven_batches(
+    snapshot: &DatasetSnapshot,
+    predicate: &Arc<dyn PhysicalExpr>,
+    indices: &[usize],
+) -> Result<Option<BooleanArray>> {
+    KeptBounds::new(snapshot, indices).proven(predicate)
+}
+
 impl Certainty {
     pub(crate) fn all_match(self) -> bool {
         matches!(self, Self::All | Self::Inside)

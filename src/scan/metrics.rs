@@ -108,6 +108,7 @@ impl ScanMetrics {
                 batches: counter("batches_filtered_decoded"),
                 rows: counter("rows_filtered_decoded"),
                 retries: counter("filter_retries"),
+                proven: counter("batches_matched_by_bounds"),
             },
             runs: RunMetrics {
                 row_groups: counter("row_groups_read_in_runs"),

@@ -16,6 +16,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
 use super::morsels::read_on;
+use super::run_decoder::{RowGroupRun, RunScan};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
@@ -30,7 +31,22 @@ pub(super) struct PlacedScan {
     /// Decodes all rows, with the columns of the filter.
     pub(super) unfiltered: Arc<dyn Morselizer>,
     pub(super) filter: LateFilter,
+    pub(super) proven: Option<Proven>,
     pub(super) metrics: PlacementMetrics,
+}
+
+/// Batches of which all rows match, by bounds: the columns of the filter alone need not be read.
+pub(super) struct Proven {
+    /// Ascending.
+    pub(super) batches: Arc<[usize]>,
+    /// Reads the columns of the scan.
+    pub(super) runs: Arc<RunScan>,
+}
+
+impl Proven {
+    fn contains(&self, batch: usize) -> bool {
+        self.batches.binary_search(&batch).is_ok()
+    }
 }
 
 /// What filters after decoding did.
@@ -42,6 +58,8 @@ pub(super) struct PlacementMetrics {
     pub(super) rows: Count,
     /// Times that this failed, and the decoder filtered the rows instead.
     pub(super) retries: Count,
+    /// Batches that were not filtered, because all their rows match by bounds.
+    pub(super) proven: Count,
 }
 
 impl Debug for PlacedScan {
@@ -86,6 +104,8 @@ struct Part {
     streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
     /// What was found of the rows so far; `None`: the decoder filters them.
     decoded: Option<Decoded>,
+    /// All rows match, which says nothing of other batches.
+    is_proven: bool,
     /// Rows given on.
     matched: u64,
     /// Rows that were given on before the decoder began again.
@@ -109,7 +129,14 @@ impl Run {
                         self.scan.placement.note_failed();
                         let (batches, skip) = (part.batches.clone(), part.matched);
                         let streams = self.open_inside(batches.clone()).await?;
-                        self.current = Some(Part { batches, streams, decoded: None, matched: 0, skip });
+                        self.current = Some(Part {
+                            batches,
+                            streams,
+                            decoded: None,
+                            is_proven: false,
+                            matched: 0,
+                            skip,
+                        });
                         continue;
                     }
                 },
@@ -125,19 +152,30 @@ impl Run {
         self.scan.snapshot.batches()[batches.clone()].iter().map(|batch| batch.rows).sum()
     }
 
-    /// The next batches, at least one, that have as many rows as are to be decided about.
+    /// The next batches, at least one, that have as many rows as are to be decided about, or all that follow of which all rows
+    /// match.
     fn take_next(&mut self) -> Option<Range<usize>> {
         if self.ahead.is_empty() {
             return None;
         }
         let start = self.ahead.start;
+        let is_proven = self.is_proven(start);
         let mut rows = 0;
-        while rows < self.rows && !self.ahead.is_empty() {
+        while (is_proven || rows < self.rows)
+            && !self.ahead.is_empty()
+            && self.is_proven(self.ahead.start) == is_proven
+        {
             rows += self.rows_of(&(self.ahead.start..self.ahead.start + 1));
             self.ahead.start += 1;
         }
-        self.rows = (2 * self.rows).min(MOST_ROWS);
+        if !is_proven {
+            self.rows = (2 * self.rows).min(MOST_ROWS);
+        }
         Some(start..self.ahead.start)
+    }
+
+    fn is_proven(&self, batch: usize) -> bool {
+        self.scan.proven.as_ref().is_some_and(|proven| proven.contains(batch))
     }
 
     fn part_of_file(&self, batches: Range<usize>) -> PartitionedFile {
@@ -156,23 +194,34 @@ impl Run {
 
     async fn open(&mut self, batches: Range<usize>) -> Result<Part> {
         let scan = Arc::clone(&self.scan);
+        if let Some(proven) = scan.proven.as_ref().filter(|proven| proven.contains(batches.start)) {
+            let of_part = &scan.snapshot.batches()[batches.clone()];
+            let row_groups = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
+            let file = self.part_of_file(batches.clone());
+            let run = RowGroupRun { file, row_groups, matches: None };
+            let rows = Arc::clone(&proven.runs).read(run, Arc::clone(&self.inside));
+            scan.metrics.proven.add(batches.len());
+            let streams = VecDeque::from([rows]);
+            return Ok(Part { batches, streams, decoded: None, is_proven: true, matched: 0, skip: 0 });
+        }
         if scan.placement.is_after() {
             let opened = read_on(scan.unfiltered.as_ref(), self.part_of_file(batches.clone()));
             if let Ok(Ok(streams)) = AssertUnwindSafe(opened).catch_unwind().await {
                 scan.metrics.batches.add(batches.len());
                 scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
-                return Ok(Part { batches, streams, decoded: Some(Decoded::default()), matched: 0, skip: 0 });
+                let decoded = Some(Decoded::default());
+                return Ok(Part { batches, streams, decoded, is_proven: false, matched: 0, skip: 0 });
             }
             scan.metrics.retries.add(1);
             scan.placement.note_failed();
         }
         let streams = self.open_inside(batches.clone()).await?;
-        Ok(Part { batches, streams, decoded: None, matched: 0, skip: 0 })
+        Ok(Part { batches, streams, decoded: None, is_proven: false, matched: 0, skip: 0 })
     }
 
     /// Learns from the part that ends.
     fn close(&mut self) {
-        let Some(part) = self.current.take() else { return };
+        let Some(part) = self.current.take().filter(|part| !part.is_proven) else { return };
         match part.decoded {
             None => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
             Some(found) => self.scan.placement.note_after(found),

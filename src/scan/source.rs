@@ -29,13 +29,14 @@ use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
 use super::admission::Gate;
+use super::certainty::proven_batches;
 use super::file_decoding::Wanted;
 use super::filter_placement::{FilterPlacement, after_decoding};
 use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::{FilteredScan, GatedMorselizer};
 use super::nan_safety::hide_unsafe;
 use super::partitions::{Shares, merged_groups, short_runs};
-use super::placed_run::PlacedScan;
+use super::placed_run::{PlacedScan, Proven};
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::round_trips::{ColumnTrips, RoundTrips};
@@ -124,7 +125,10 @@ struct RankedGate {
     spatial: SpatialMetrics,
     placement: Arc<FilterPlacement>,
     trips: Arc<RoundTrips>,
+    /// With the columns of the scan, and with those of its filter too.
     files: Arc<KnownFiles>,
+    files_to_filter: Arc<KnownFiles>,
+    proven: OnceLock<Arc<[usize]>>,
 }
 
 impl OdpSource {
@@ -239,6 +243,7 @@ impl OdpSource {
         &self,
         readers: PinnedReaderFactory,
         ranked: &RankedGate,
+        proven: Option<Proven>,
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Arc<dyn Morselizer>>,
     ) -> Result<Option<Arc<PlacedScan>>> {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
@@ -254,8 +259,29 @@ impl OdpSource {
             snapshot: Arc::clone(&self.scan.snapshot),
             unfiltered: open(decoded)?,
             filter,
+            proven,
             metrics: ranked.metrics.placement.clone(),
         })))
+    }
+
+    /// The batches that the filter need not be evaluated for, and `runs` to read them with; `None` without any.
+    fn proven(&self, ranked: &RankedGate, runs: Option<Arc<RunScan>>) -> Result<Option<Proven>> {
+        let (Some(runs), Some(filter)) = (runs.filter(|_| self.scan.pruning), self.inner.filter()) else {
+            return Ok(None);
+        };
+        let batches = match ranked.proven.get() {
+            Some(known) => Arc::clone(known),
+            None => {
+                let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
+                let proven = proven_batches(snapshot, &filter, kept)?;
+                let is_proven = |at: usize| proven.as_ref().is_some_and(|proven| proven.value(at));
+                let found = kept.iter().enumerate().filter(|&(at, _)| is_proven(at));
+                let whole =
+                    found.map(|(_, &batch)| batch).filter(|&batch| snapshot.batches()[batch].is_whole);
+                Arc::clone(ranked.proven.get_or_init(|| whole.collect()))
+            }
+        };
+        Ok((!batches.is_empty()).then_some(Proven { batches, runs }))
     }
 
     /// What reads whole row groups of `source`, which filters no rows, without DataFusion's opener; `None` if it has more to
@@ -264,6 +290,7 @@ impl OdpSource {
         &self,
         source: &dyn FileSource,
         readers: PinnedReaderFactory,
+        files: &Arc<KnownFiles>,
         config: &FileScanConfig,
         partition: usize,
     ) -> Option<Arc<RunScan>> {
@@ -286,7 +313,7 @@ impl OdpSource {
             },
             snapshot: Arc::clone(&self.scan.snapshot),
             readers: readers.without_page_index(),
-            files: Arc::clone(&ranked.files),
+            files: Arc::clone(files),
             partition,
             execution_metrics: self.inner.metrics().clone(),
             metrics: ranked.metrics.runs.clone(),
@@ -310,6 +337,8 @@ impl OdpSource {
                 placement: Arc::default(),
                 trips: Arc::default(),
                 files: Arc::default(),
+                files_to_filter: Arc::default(),
+                proven: OnceLock::new(),
             }
         })
     }
@@ -407,26 +436,28 @@ impl FileSource for OdpSource {
             let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
             readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
         }
-        // Reads what the Parquet source does not filter.
-        let runs = match self.inner.filter() {
-            None => self.run_scan(self.inner.as_ref(), readers.clone(), base_config, partition),
-            Some(_) => None,
-        };
-        let filtered = match self.spatial_scan(readers.clone(), &ranked.spatial, runs.clone(), partition) {
+        let runs = self.run_scan(self.inner.as_ref(), readers.clone(), &ranked.files, base_config, partition);
+        // What the Parquet source does not filter.
+        let unfiltered = runs.clone().filter(|_| self.inner.filter().is_none());
+        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, unfiltered.clone(), partition);
+        let filtered = match spatial {
             Some(spatial) => Some(FilteredScan::Spatial(spatial)),
             // The decoder counts rows to a limit after its own filter alone.
             None if base_config.limit.is_some() => None,
             None => {
                 let open_unfiltered = |source: Arc<dyn FileSource>| {
-                    let runs = self.run_scan(source.as_ref(), readers.clone(), base_config, partition);
+                    let files = &ranked.files_to_filter;
+                    let runs = self.run_scan(source.as_ref(), readers.clone(), files, base_config, partition);
                     Ok(in_runs(runs, Arc::from(open(source)?)))
                 };
-                self.placed_scan(readers.clone(), ranked, open_unfiltered)?.map(FilteredScan::Placed)
+                let proven = self.proven(ranked, runs)?;
+                let placed = self.placed_scan(readers.clone(), ranked, proven, open_unfiltered)?;
+                placed.map(FilteredScan::Placed)
             }
         };
         let mut inner = Arc::from(open(self.with_readers(readers))?);
         if filtered.is_none() {
-            inner = in_runs(runs, inner);
+            inner = in_runs(unfiltered, inner);
         }
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
