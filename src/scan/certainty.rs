@@ -62,7 +62,7 @@ pub(crate) fn certainty_of(
             }
             continue;
         }
-        let proven = bounds.proven(predicate)?;
+        let proven = bounds.proven(predicate, DEEPEST)?;
         let known = bounds.known(predicate);
         for (i, certainty) in certainty.iter_mut().enumerate() {
             let of_predicate = match proven.as_ref().is_some_and(|proven| proven.value(i)) {
@@ -86,7 +86,7 @@ pub(super) fn proven_batches(
     predicate: &Arc<dyn PhysicalExpr>,
     indices: &[usize],
 ) -> Result<Option<BooleanArray>> {
-    KeptBounds::new(snapshot, indices).proven(predicate)
+    KeptBounds::new(snapshot, indices).proven(predicate, DEEPEST)
 }
 
 impl Certainty {
@@ -123,6 +123,9 @@ fn spatial(
         false => Certainty::Boundary,
     }
 }
+
+/// AND and OR within each other that are looked into; filters may have thousands of terms.
+const DEEPEST: usize = 64;
 
 /// The bounds of some batches of a snapshot.
 struct KeptBounds<'a> {
@@ -162,17 +165,22 @@ impl<'a> KeptBounds<'a> {
     /// For each batch whether every row is proven to match; `None` if `predicate` is of no kind that can be.
     ///
     /// Only comparisons of a column with a constant, and what AND and OR make of them: these are NULL for a NULL alone.
-    fn proven(&self, predicate: &Arc<dyn PhysicalExpr>) -> Result<Option<BooleanArray>> {
+    fn proven(&self, predicate: &Arc<dyn PhysicalExpr>, depth: usize) -> Result<Option<BooleanArray>> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
         if let Some(binary) = predicate.downcast_ref::<BinaryExpr>() {
             return match binary.op() {
-                Operator::And => match (self.proven(binary.left())?, self.proven(binary.right())?) {
-                    (Some(left), Some(right)) => Ok(Some(and(&left, &right)?)),
-                    _ => Ok(None),
-                },
-                Operator::Or => match (self.proven(binary.left())?, self.proven(binary.right())?) {
-                    (Some(left), Some(right)) => Ok(Some(or(&left, &right)?)),
-                    (one, other) => Ok(one.or(other)),
-                },
+                Operator::And => {
+                    match (self.proven(binary.left(), depth)?, self.proven(binary.right(), depth)?) {
+                        (Some(left), Some(right)) => Ok(Some(and(&left, &right)?)),
+                        _ => Ok(None),
+                    }
+                }
+                Operator::Or => {
+                    match (self.proven(binary.left(), depth)?, self.proven(binary.right(), depth)?) {
+                        (Some(left), Some(right)) => Ok(Some(or(&left, &right)?)),
+                        (one, other) => Ok(one.or(other)),
+                    }
+                }
                 op => match (column(binary.left()), constant(binary.right())) {
                     (Some(column), Some(value)) => self.compared(column, *op, value),
                     _ => match (constant(binary.left()), column(binary.right()), op.swap()) {
