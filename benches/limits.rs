@@ -15,12 +15,12 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result (2026-11-28, 2 virtual cores, 10,000,000 rows; ms, `odp` against `limit`): stations 82.4 against 47.5 (1.7), months 4.4
-//! against 2.6 (1.7), area 24.3 against 121 for points along a Hilbert curve (0.20: pages outside are skipped) and 181 against
-//! 131 for the same points in random order (1.4), copy 350 against 467 (0.75: the limit does not encode while it decodes).
+//! Result (2026-11-29, 2 virtual cores, 10,000,000 rows; ms, `odp` against `limit`): stations 71.8 against 40.8 (1.8), months 3.8
+//! against 2.5 (1.5), area 22.9 against 115 for points along a Hilbert curve (0.20: pages outside are skipped) and 154 against
+//! 122 for the same points in random order (1.26), copy 290 against 413 (0.70: the limit does not encode while it decodes).
 //! Within a run they differ by 2 %. Above the limit, by samples: in stations a sixth is hashing and finding the groups,
 //! a tenth the accumulators; in the shuffled area an eighth is reading WKB and locating points; for months
-//! planning takes 0.8 ms and opening 0.5, and of the two batches one is needed as a whole. Builds were for any x86-64 then.
+//! planning takes 0.8 ms and opening 0.5, and of the two batches one is needed as a whole.
 
 mod star;
 
