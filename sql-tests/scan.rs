@@ -19,7 +19,7 @@ use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::file::metadata::ParquetMetaDataReader;
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
@@ -486,6 +486,39 @@ async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_no
     let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 LIMIT 30000").await?;
     assert!(rows.iter().copied().eq((0..30_000).map(|i| 10 * i + 3)));
     assert_eq!(metric(&plan, decoded), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_row_is_lost_where_a_page_fails_that_the_opener_skips() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.parquet");
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(20_000))
+        .set_data_page_row_count_limit(1000)
+        .set_write_batch_size(1000)
+        .set_dictionary_enabled(false)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .build();
+    write_with(&path, &observations(0, 400_000, 11)?, properties)?;
+    let mut bytes = std::fs::read(&path)?;
+    let footer = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let footer = footer.parse_and_finish(&bytes::Bytes::from(bytes.clone()))?;
+    // The temperatures of rows 385,000 to 385,999, which no row of the answer is among.
+    let pages = footer.offset_index().ok_or("no offset index")?;
+    let page = usize::try_from(pages[19][3].page_locations()[5].offset)?;
+    bytes[page..page + 8].fill(0xff);
+    std::fs::write(&path, bytes)?;
+    let ctx = session(1, &[("odp.max_partitions", "1")])?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+    let sql = "SELECT id, temperature FROM t WHERE id % 10 = 3 \
+               AND (id < 225000 OR id >= 235000) AND (id < 380000 OR id >= 390000)";
+    let (rows, plan) = run(&ctx, sql).await?;
+    let is_left = |id: &i64| !(225_000..235_000).contains(id) && !(380_000..390_000).contains(id);
+    let wanted = (0..40_000).map(|i| 10 * i + 3).filter(is_left);
+    assert!(ids(&rows).into_iter().eq(wanted), "{} rows: {}", ids(&rows).len(), shown(&plan));
+    assert_eq!(metric(&plan, "filter_retries"), 1, "{}", shown(&plan));
+    assert!(metric(&plan, READ_ON) > 0, "{}", shown(&plan));
     Ok(())
 }
 

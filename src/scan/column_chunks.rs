@@ -224,7 +224,12 @@ impl Iterator for ChunkPages {
 impl PageReader for ChunkPages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let Some(open) = &mut self.open else { return Ok(None) };
-        let Some(page) = open.next_page()? else {
+        let mut next = open.next_page()?;
+        // The decoder takes two data pages without values for the end of the column chunk.
+        while next.as_ref().is_some_and(|page| page.is_data_page() && page.num_values() == 0) {
+            next = open.next_page()?;
+        }
+        let Some(page) = next else {
             // The decoder would go on with rows of the next row group.
             return match self.values {
                 0 => Ok(None),

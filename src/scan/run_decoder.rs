@@ -55,6 +55,8 @@ pub(super) struct RunScan {
     pub(super) snapshot: Arc<DatasetSnapshot>,
     pub(super) readers: PinnedReaderFactory,
     pub(super) files: Arc<KnownFiles>,
+    /// What it is left to may skip rows that no filter keeps: then it cannot go on where this gave up.
+    pub(super) inner_prunes: bool,
     pub(super) partition: usize,
     pub(super) execution_metrics: ExecutionPlanMetricsSet,
     pub(super) metrics: RunMetrics,
@@ -164,6 +166,12 @@ impl Reading {
                         Ok(Ok(None)) => self.leave().await?,
                         Ok(Err(_)) | Err(_) => self.give_up().await?,
                     };
+                }
+                // Whoever filters these rows reads them again, by itself.
+                State::Open(run) if self.scan.inner_prunes && self.given > 0 => {
+                    let next = run.next().await?;
+                    self.given += next.as_ref().map_or(0, RecordBatch::num_rows);
+                    return Ok(next);
                 }
                 // An error here says nothing: it must be the one that DataFusion gives, if it does.
                 State::Open(run) => match AssertUnwindSafe(run.next()).catch_unwind().await {

@@ -314,6 +314,7 @@ impl OdpSource {
             snapshot: Arc::clone(&self.scan.snapshot),
             readers: readers.without_page_index(),
             files: Arc::clone(files),
+            inner_prunes: Arc::ptr_eq(files, &ranked.files_to_filter),
             partition,
             execution_metrics: self.inner.metrics().clone(),
             metrics: ranked.metrics.runs.clone(),
