@@ -542,13 +542,13 @@ async fn batches_whose_bounds_prove_the_filter_are_read_without_its_columns() ->
     ] {
         let sql = format!("SELECT depth, id FROM t WHERE {filter}");
         let (rows, plan) = answer(&sql, &[]).await?;
-        assert_eq!(metric(&plan, "batches_matched_by_bounds"), proven, "{sql}: {}", shown(&plan));
+        assert_eq!(metric(&plan, "row_groups_matched_by_bounds"), proven, "{sql}: {}", shown(&plan));
         assert_eq!(metric(&plan, RETRIES), 0, "{sql}");
         assert!(metric(&plan, READ_ON) >= proven, "{sql}");
         assert!(shown(&plan).contains("predicate="), "{}", shown(&plan));
         for settings in [("odp.pruning", "false"), ("odp.pushdown_filters", "false")] {
             let (other, other_plan) = answer(&sql, &[settings]).await?;
-            assert_eq!(metric(&other_plan, "batches_matched_by_bounds"), 0, "{sql}");
+            assert_eq!(metric(&other_plan, "row_groups_matched_by_bounds"), 0, "{sql}");
             assert_eq!(
                 concat_batches(&plan.schema(), &rows)?,
                 concat_batches(&plan.schema(), &other)?,

@@ -346,8 +346,10 @@ mod tests {
     use datafusion::arrow::compute::concat_batches;
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
     use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
-    use parquet::basic::{BrotliLevel, ZstdLevel};
+    use parquet::basic::{BrotliLevel, Encoding, ZstdLevel};
+    use parquet::column::page::{CompressedPage, PageWriter};
     use parquet::file::properties::{WriterProperties, WriterVersion};
+    use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 
     use super::*;
 
@@ -467,6 +469,41 @@ mod tests {
             }
         }
         assert!(damaged.iter().all(|&count| count > 100), "{damaged:?}");
+    }
+
+    #[test]
+    fn data_pages_without_values_do_not_end_a_column_chunk() {
+        let mut written = TrackedWrite::new(vec![]);
+        let mut writer = SerializedPageWriter::new(&mut written);
+        for values in [vec![1_i64, 2], vec![], vec![], vec![], vec![3], vec![]] {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let size = bytes.len();
+            let page = Page::DataPage {
+                buf: bytes.into(),
+                num_values: u32::try_from(values.len()).unwrap(),
+                encoding: Encoding::PLAIN,
+                def_level_encoding: Encoding::RLE,
+                rep_level_encoding: Encoding::RLE,
+                statistics: None,
+            };
+            writer.write_page(CompressedPage::new(page, size)).unwrap();
+        }
+        drop(writer);
+        let bytes = Bytes::from(written.into_inner().unwrap());
+        let any = builder(&file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0, false));
+        let column = ColumnChunkMetaData::builder(any.parquet_schema().column(0))
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_total_compressed_size(i64::try_from(bytes.len()).unwrap())
+            .set_data_page_offset(0)
+            .build()
+            .unwrap();
+        let pages = ChunkPages::try_new(&column, Ok(3), bytes.clone()).unwrap();
+        let values: Vec<u32> = pages.map(|page| page.unwrap().num_values()).collect();
+        assert_eq!(values, [2, 1]);
+        let short = ChunkPages::try_new(&column, Ok(4), bytes.clone()).unwrap();
+        assert!(short.collect::<Result<Vec<Page>>>().is_err(), "a value is missing");
+        let mut long = ChunkPages::try_new(&column, Ok(2), bytes).unwrap();
+        assert!(long.next().unwrap().is_ok() && long.next().unwrap().is_err(), "a value too many");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
@@ -56,12 +57,10 @@ impl FileDecoding {
     ) -> Result<Option<Self>> {
         let table = wanted.table.file_schema();
         let schema = Arc::new(wanted.projection.project_schema(wanted.table.table_schema())?);
-        let names = wanted.table.table_partition_cols().iter().map(|field| field.name().clone());
-        let constants: HashMap<String, ScalarValue> =
-            names.zip(file.partition_values.iter().cloned()).collect();
         let mut projection = wanted.projection.clone();
-        if !constants.is_empty() {
-            projection = projection.try_map_exprs(|expr| replace_columns_with_literals(expr, &constants))?;
+        if !file.partition_values.is_empty() {
+            projection = projection
+                .try_map_exprs(|expr| with_partition_values(&expr, &wanted.table, &file.partition_values))?;
         }
 
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
@@ -141,4 +140,18 @@ impl FileDecoding {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
+}
+
+/// `expr` with the partition columns as the constants that they are in one file.
+///
+/// # Errors
+/// If it cannot be rewritten.
+pub(super) fn with_partition_values(
+    expr: &Arc<dyn PhysicalExpr>,
+    table: &TableSchema,
+    partition_values: &[ScalarValue],
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let fields = table.table_partition_cols().iter().map(|field| field.name().clone());
+    let constants: HashMap<String, ScalarValue> = fields.zip(partition_values.iter().cloned()).collect();
+    replace_columns_with_literals(Arc::clone(expr), &constants)
 }

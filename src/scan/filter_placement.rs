@@ -285,6 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn matches_are_scattered_if_few_record_batches_have_none() {
+        let of = |is_match: fn(usize) -> bool| BooleanBuffer::collect_bool(8_000, is_match);
+        assert!(is_scattered(&of(|_| true), 1_000));
+        assert!(is_scattered(&of(|row| row % 100 == 7), 1_000));
+        assert!(is_scattered(&of(|row| row < 6_000), 1_000), "a quarter has none");
+        assert!(!is_scattered(&of(|row| row < 5_000), 1_000));
+        assert!(!is_scattered(&of(|row| row % 1_000 == 0), 1_000), "fewer than one in 512");
+        assert!(is_scattered(&of(|row| row < 5_000), 100_000), "one record batch");
+        assert!(is_scattered(&BooleanBuffer::new_unset(0), 1_000));
+    }
+
+    #[test]
     fn scattered_matches_move_the_filter_and_clustered_ones_bring_it_back_for_longer_each_time() {
         let placement = FilterPlacement::default();
         assert!(!placement.is_after(), "the decoder comes first");

@@ -108,10 +108,10 @@ impl ScanMetrics {
                 batches: counter("batches_filtered_decoded"),
                 rows: counter("rows_filtered_decoded"),
                 retries: counter("filter_retries"),
-                proven: counter("batches_matched_by_bounds"),
             },
             runs: RunMetrics {
                 row_groups: counter("row_groups_read_in_runs"),
+                proven: counter("row_groups_matched_by_bounds"),
                 retries: counter("run_retries"),
             },
         }

@@ -17,7 +17,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_plan::metrics::Count;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use parquet::errors::ParquetError;
 
 use super::admission::{Gate, Permit};
@@ -164,6 +164,43 @@ pub(super) async fn read_on(
         }
     }
     Ok(streams)
+}
+
+/// The rows of some streams, one after the other.
+pub(super) struct Rows {
+    streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
+    /// Rows that are still to be left out.
+    skip: u64,
+}
+
+impl Rows {
+    pub(super) fn of(streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>) -> Self {
+        Self::after(0, streams)
+    }
+
+    /// Without the first `skip` rows.
+    pub(super) fn after(skip: u64, streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>) -> Self {
+        Self { streams, skip }
+    }
+
+    /// `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(stream) = self.streams.front_mut() {
+            let Some(rows) = stream.try_next().await? else {
+                self.streams.pop_front();
+                continue;
+            };
+            let count = rows.num_rows();
+            let skipped = usize::try_from(self.skip).map_or(count, |skip| skip.min(count));
+            self.skip -= skipped as u64;
+            match skipped {
+                0 => return Ok(Some(rows)),
+                _ if skipped < count => return Ok(Some(rows.slice(skipped, count - skipped))),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// What everything of one open run shares: its permit, and its name for errors.

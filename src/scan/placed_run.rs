@@ -12,10 +12,10 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_plan::metrics::Count;
 use datafusion_datasource::morsel::Morselizer;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
-use super::morsels::read_on;
+use super::morsels::{Rows, read_on};
 use super::run_decoder::{RowGroupRun, RunScan};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
@@ -58,8 +58,6 @@ pub(super) struct PlacementMetrics {
     pub(super) rows: Count,
     /// Times that this failed, and the decoder filtered the rows instead.
     pub(super) retries: Count,
-    /// Batches that were not filtered, because all their rows match by bounds.
-    pub(super) proven: Count,
 }
 
 impl Debug for PlacedScan {
@@ -101,15 +99,19 @@ struct Run {
 /// Some batches of a run, being read.
 struct Part {
     batches: Range<usize>,
-    streams: VecDeque<BoxStream<'static, Result<RecordBatch>>>,
-    /// What was found of the rows so far; `None`: the decoder filters them.
-    decoded: Option<Decoded>,
-    /// All rows match, which says nothing of other batches.
-    is_proven: bool,
-    /// Rows given on.
+    rows: Rows,
+    filtered: Filtered,
+    /// Rows given on, those included that were given on before the decoder began again.
     matched: u64,
-    /// Rows that were given on before the decoder began again.
-    skip: u64,
+}
+
+/// What filters the rows of a part.
+enum Filtered {
+    Inside,
+    /// With what was found of the rows so far.
+    After(Decoded),
+    /// Nothing: bounds prove that all match, which says nothing of other batches.
+    Not,
 }
 
 impl Run {
@@ -120,26 +122,28 @@ impl Run {
                 self.current = Some(self.open(batches).await?);
                 continue;
             };
-            let next = match part.decoded {
-                None => part.next_filtered().await?,
-                Some(_) => match part.next_decoded(&self.scan.filter).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        self.scan.metrics.retries.add(1);
-                        self.scan.placement.note_failed();
-                        let (batches, skip) = (part.batches.clone(), part.matched);
-                        let streams = self.open_inside(batches.clone()).await?;
-                        self.current = Some(Part {
-                            batches,
-                            streams,
-                            decoded: None,
-                            is_proven: false,
-                            matched: 0,
-                            skip,
-                        });
-                        continue;
+            let next = match &mut part.filtered {
+                Filtered::Inside | Filtered::Not => {
+                    let next = part.rows.next().await?;
+                    part.matched += next.as_ref().map_or(0, |rows| rows.num_rows() as u64);
+                    next
+                }
+                Filtered::After(found) => {
+                    match next_decoded(&mut part.rows, found, &self.scan.filter).await {
+                        Ok(next) => {
+                            part.matched += next.as_ref().map_or(0, |rows| rows.num_rows() as u64);
+                            next
+                        }
+                        Err(Failed) => {
+                            self.scan.metrics.retries.add(1);
+                            self.scan.placement.note_failed();
+                            let (batches, matched) = (part.batches.clone(), part.matched);
+                            let rows = Rows::after(matched, self.open_inside(batches.clone()).await?);
+                            self.current = Some(Part { batches, rows, filtered: Filtered::Inside, matched });
+                            continue;
+                        }
                     }
-                },
+                }
             };
             match next {
                 Some(rows) => return Ok(Some(rows)),
@@ -200,76 +204,50 @@ impl Run {
             let file = self.part_of_file(batches.clone());
             let run = RowGroupRun { file, row_groups, matches: None };
             let rows = Arc::clone(&proven.runs).read(run, Arc::clone(&self.inside));
-            scan.metrics.proven.add(batches.len());
-            let streams = VecDeque::from([rows]);
-            return Ok(Part { batches, streams, decoded: None, is_proven: true, matched: 0, skip: 0 });
+            let rows = Rows::of(VecDeque::from([rows]));
+            return Ok(Part { batches, rows, filtered: Filtered::Not, matched: 0 });
         }
         if scan.placement.is_after() {
             let opened = read_on(scan.unfiltered.as_ref(), self.part_of_file(batches.clone()));
             if let Ok(Ok(streams)) = AssertUnwindSafe(opened).catch_unwind().await {
                 scan.metrics.batches.add(batches.len());
                 scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
-                let decoded = Some(Decoded::default());
-                return Ok(Part { batches, streams, decoded, is_proven: false, matched: 0, skip: 0 });
+                let filtered = Filtered::After(Decoded::default());
+                return Ok(Part { batches, rows: Rows::of(streams), filtered, matched: 0 });
             }
             scan.metrics.retries.add(1);
             scan.placement.note_failed();
         }
-        let streams = self.open_inside(batches.clone()).await?;
-        Ok(Part { batches, streams, decoded: None, is_proven: false, matched: 0, skip: 0 })
+        let rows = Rows::of(self.open_inside(batches.clone()).await?);
+        Ok(Part { batches, rows, filtered: Filtered::Inside, matched: 0 })
     }
 
     /// Learns from the part that ends.
     fn close(&mut self) {
-        let Some(part) = self.current.take().filter(|part| !part.is_proven) else { return };
-        match part.decoded {
-            None => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
-            Some(found) => self.scan.placement.note_after(found),
+        let Some(part) = self.current.take() else { return };
+        match part.filtered {
+            Filtered::Inside => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
+            Filtered::After(found) => self.scan.placement.note_after(found),
+            Filtered::Not => {}
         }
     }
 }
 
-impl Part {
-    /// Rows as the decoder gives them; `None` at the end.
-    async fn next_filtered(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(stream) = self.streams.front_mut() {
-            let Some(rows) = stream.try_next().await? else {
-                self.streams.pop_front();
-                continue;
-            };
-            let count = rows.num_rows() as u64;
-            self.matched += count;
-            if self.skip == 0 {
-                return Ok(Some(rows));
-            }
-            let skipped = self.skip.min(count);
-            self.skip -= skipped;
-            if skipped < count {
-                let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-                return Ok(Some(rows.slice(skipped, rows.num_rows() - skipped)));
-            }
+/// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].
+async fn next_decoded(
+    rows: &mut Rows,
+    found: &mut Decoded,
+    filter: &LateFilter,
+) -> Result<Option<RecordBatch>, Failed> {
+    loop {
+        let decoded = AssertUnwindSafe(rows.next()).catch_unwind().await;
+        let Some(decoded) = decoded.map_err(|_| Failed)?.map_err(|_| Failed)? else { return Ok(None) };
+        let rows = filter.apply(&decoded).map_err(|_| Failed)?;
+        found.batches += 1;
+        found.empty += u64::from(rows.num_rows() == 0);
+        if rows.num_rows() > 0 {
+            return Ok(Some(rows));
         }
-        Ok(None)
-    }
-
-    /// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].
-    async fn next_decoded(&mut self, filter: &LateFilter) -> Result<Option<RecordBatch>, Failed> {
-        while let Some(stream) = self.streams.front_mut() {
-            let decoded = AssertUnwindSafe(stream.try_next()).catch_unwind().await;
-            let Some(decoded) = decoded.map_err(|_| Failed)?.map_err(|_| Failed)? else {
-                self.streams.pop_front();
-                continue;
-            };
-            let rows = filter.apply(&decoded).map_err(|_| Failed)?;
-            let found = self.decoded.get_or_insert_default();
-            found.batches += 1;
-            found.empty += u64::from(rows.num_rows() == 0);
-            if rows.num_rows() > 0 {
-                self.matched += rows.num_rows() as u64;
-                return Ok(Some(rows));
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -214,8 +214,7 @@ impl AsyncFileReader for PinnedReader {
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        let total: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
-        self.metrics.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
+        self.note_scanned(&ranges);
         async move { self.read(&ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
     }
 
@@ -246,15 +245,13 @@ impl AsyncFileReader for PinnedReader {
 impl PinnedReader {
     /// The bytes of `ranges`, which are all that is wanted of several row groups.
     pub(super) async fn read_together(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let total: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
-        self.metrics.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
+        self.note_scanned(ranges);
         let (together, places) = together(ranges);
         let read = self.file.read(&together).await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        let of_place = |place: usize| Some((read.get(place)?, together.get(place)?.start));
         let cut = ranges.iter().zip(places).map(|(range, place)| {
-            let (bytes, start) = (read.get(place)?, together.get(place)?.start);
-            let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
-            let within = at(range.start)?..at(range.end)?;
-            (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
+            let (bytes, start) = of_place(place)?;
+            cut(bytes, start, range)
         });
         let cut: Option<Vec<Bytes>> = cut.collect();
         cut.ok_or_else(|| ParquetError::General("fewer bytes were read than asked for".to_owned()))
@@ -295,14 +292,14 @@ impl PinnedReader {
         self.file.read(ranges).await
     }
 
+    fn note_scanned(&self, ranges: &[Range<u64>]) {
+        let total: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        self.metrics.bytes_scanned.add(usize::try_from(total).unwrap_or(usize::MAX));
+    }
+
     fn cut_from_ahead(&self, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
         let (start, bytes) = self.ahead.as_ref()?;
-        let cut = |range: &Range<u64>| {
-            let at = |offset: u64| usize::try_from(offset.checked_sub(*start)?).ok();
-            let within = at(range.start)?..at(range.end)?;
-            (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
-        };
-        ranges.iter().map(cut).collect()
+        ranges.iter().map(|range| cut(bytes, *start, range)).collect()
     }
 
     /// What to read in the place of `ranges`, if they lie in a small batch that others follow.
@@ -336,6 +333,13 @@ impl PinnedReader {
             }),
         }
     }
+}
+
+/// Of `bytes`, which begin at `start` in the file, those of `range`; `None` if it is not among them.
+fn cut(bytes: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
+    let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+    let within = at(range.start)?..at(range.end)?;
+    (within.start <= within.end && within.end <= bytes.len()).then(|| bytes.slice(within))
 }
 
 /// What to read for `ranges`, and for each of them the place among it that holds it.

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::BooleanArray;
@@ -20,13 +20,13 @@ use datafusion::object_store::path::Path;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
-use super::morsels::read_on;
+use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
@@ -36,6 +36,8 @@ use crate::dataset::DatasetSnapshot;
 pub(super) struct RunMetrics {
     /// Row groups read so.
     pub(super) row_groups: Count,
+    /// Of these, those that a filter was not evaluated for, since bounds prove that all their rows match.
+    pub(super) proven: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -49,14 +51,25 @@ struct KnownFile {
     metrics: ParquetFileMetrics,
 }
 
+/// What the rows of runs are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// There is no filter, or it was decided before which rows match.
+    Unfiltered,
+    /// All match, as bounds prove.
+    Proven,
+    /// To be filtered. What a run is left to may skip rows that do not match, so that it cannot go on where this gave up:
+    /// after the first rows an error is one, and whoever filters reads the rows again.
+    ToFilter,
+}
+
 /// What the partitions of a scan read runs with.
 pub(super) struct RunScan {
     pub(super) wanted: Wanted,
     pub(super) snapshot: Arc<DatasetSnapshot>,
     pub(super) readers: PinnedReaderFactory,
     pub(super) files: Arc<KnownFiles>,
-    /// What it is left to may skip rows that no filter keeps: then it cannot go on where this gave up.
-    pub(super) inner_prunes: bool,
+    pub(super) purpose: Purpose,
     pub(super) partition: usize,
     pub(super) execution_metrics: ExecutionPlanMetricsSet,
     pub(super) metrics: RunMetrics,
@@ -145,14 +158,14 @@ struct Reading {
     inner: Arc<dyn Morselizer>,
     state: State,
     /// Rows given on.
-    given: usize,
+    given: u64,
 }
 
 enum State {
     Closed,
     Open(Box<OpenRun>),
-    /// The streams that `inner` gives, and the rows of them that were given on before.
-    Left(VecDeque<BoxStream<'static, Result<RecordBatch>>>, usize),
+    /// What `inner` gives after the rows that were given on before.
+    Left(Rows),
 }
 
 impl Reading {
@@ -167,53 +180,36 @@ impl Reading {
                         Ok(Err(_)) | Err(_) => self.give_up().await?,
                     };
                 }
-                // Whoever filters these rows reads them again, by itself.
-                State::Open(run) if self.scan.inner_prunes && self.given > 0 => {
-                    let next = run.next().await?;
-                    self.given += next.as_ref().map_or(0, RecordBatch::num_rows);
-                    return Ok(next);
-                }
                 // An error here says nothing: it must be the one that DataFusion gives, if it does.
                 State::Open(run) => match AssertUnwindSafe(run.next()).catch_unwind().await {
                     Ok(Ok(rows)) => {
-                        self.given += rows.as_ref().map_or(0, RecordBatch::num_rows);
+                        self.given += rows.as_ref().map_or(0, |rows| rows.num_rows() as u64);
                         return Ok(rows);
                     }
+                    Ok(Err(error)) if self.is_past_leaving() => return Err(error),
+                    Err(panic) if self.is_past_leaving() => resume_unwind(panic),
                     Ok(Err(_)) | Err(_) => self.state = self.give_up().await?,
                 },
-                State::Left(streams, skip) => return next_after(streams, skip).await,
+                State::Left(rows) => return rows.next().await,
             }
         }
     }
 
+    fn is_past_leaving(&self) -> bool {
+        self.scan.purpose == Purpose::ToFilter && self.given > 0
+    }
+
+    /// The other runs of the file are left, too: what is wrong with one may be so with all.
     async fn give_up(&mut self) -> Result<State> {
         self.scan.metrics.retries.add(1);
+        self.scan.files.lock().insert(self.run.file.object_meta.location.clone(), None);
         self.leave().await
     }
 
     async fn leave(&mut self) -> Result<State> {
         let streams = read_on(self.inner.as_ref(), self.run.file.clone()).await?;
-        Ok(State::Left(streams, self.given))
+        Ok(State::Left(Rows::after(self.given, streams)))
     }
-}
-
-/// The next rows of `streams` after the first `skip`; `None` at the end.
-async fn next_after(
-    streams: &mut VecDeque<BoxStream<'static, Result<RecordBatch>>>,
-    skip: &mut usize,
-) -> Result<Option<RecordBatch>> {
-    while let Some(stream) = streams.front_mut() {
-        let Some(rows) = stream.try_next().await? else {
-            streams.pop_front();
-            continue;
-        };
-        let skipped = rows.num_rows().min(*skip);
-        *skip -= skipped;
-        if skipped < rows.num_rows() {
-            return Ok(Some(rows.slice(skipped, rows.num_rows() - skipped)));
-        }
-    }
-    Ok(None)
 }
 
 /// A run of row groups, being read.
@@ -256,6 +252,9 @@ impl OpenRun {
         known.metrics.row_groups_pruned_statistics.add_matched(row_groups);
         known.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
         scan.metrics.row_groups.add(row_groups);
+        if scan.purpose == Purpose::Proven {
+            scan.metrics.proven.add(row_groups);
+        }
         let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
         Ok(Some(Self { file: known, reader, ahead, decoder: None, matches }))
     }

@@ -40,7 +40,7 @@ use super::placed_run::{PlacedScan, Proven};
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::round_trips::{ColumnTrips, RoundTrips};
-use super::run_decoder::{KnownFiles, RunMorselizer, RunScan};
+use super::run_decoder::{KnownFiles, Purpose, RunMorselizer, RunScan};
 use super::spatial::{SpatialScan, TestColumns};
 use crate::dataset::DatasetSnapshot;
 use crate::geo::SpatialConjunct;
@@ -243,7 +243,7 @@ impl OdpSource {
         &self,
         readers: PinnedReaderFactory,
         ranked: &RankedGate,
-        proven: Option<Proven>,
+        runs: Option<Arc<RunScan>>,
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Arc<dyn Morselizer>>,
     ) -> Result<Option<Arc<PlacedScan>>> {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
@@ -259,7 +259,7 @@ impl OdpSource {
             snapshot: Arc::clone(&self.scan.snapshot),
             unfiltered: open(decoded)?,
             filter,
-            proven,
+            proven: self.proven(ranked, runs)?,
             metrics: ranked.metrics.placement.clone(),
         })))
     }
@@ -290,7 +290,7 @@ impl OdpSource {
         &self,
         source: &dyn FileSource,
         readers: PinnedReaderFactory,
-        files: &Arc<KnownFiles>,
+        purpose: Purpose,
         config: &FileScanConfig,
         partition: usize,
     ) -> Option<Arc<RunScan>> {
@@ -313,8 +313,11 @@ impl OdpSource {
             },
             snapshot: Arc::clone(&self.scan.snapshot),
             readers: readers.without_page_index(),
-            files: Arc::clone(files),
-            inner_prunes: Arc::ptr_eq(files, &ranked.files_to_filter),
+            files: match purpose {
+                Purpose::ToFilter => Arc::clone(&ranked.files_to_filter),
+                Purpose::Unfiltered | Purpose::Proven => Arc::clone(&ranked.files),
+            },
+            purpose,
             partition,
             execution_metrics: self.inner.metrics().clone(),
             metrics: ranked.metrics.runs.clone(),
@@ -437,22 +440,26 @@ impl FileSource for OdpSource {
             let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
             readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
         }
-        let runs = self.run_scan(self.inner.as_ref(), readers.clone(), &ranked.files, base_config, partition);
-        // What the Parquet source does not filter.
-        let unfiltered = runs.clone().filter(|_| self.inner.filter().is_none());
+        let run_scan = |source: &dyn FileSource, purpose| {
+            self.run_scan(source, readers.clone(), purpose, base_config, partition)
+        };
+        let is_filtered = self.inner.filter().is_some();
+        let unfiltered = match is_filtered {
+            true => None,
+            false => run_scan(self.inner.as_ref(), Purpose::Unfiltered),
+        };
         let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, unfiltered.clone(), partition);
         let filtered = match spatial {
             Some(spatial) => Some(FilteredScan::Spatial(spatial)),
             // The decoder counts rows to a limit after its own filter alone.
-            None if base_config.limit.is_some() => None,
+            None if base_config.limit.is_some() || !is_filtered => None,
             None => {
-                let open_unfiltered = |source: Arc<dyn FileSource>| {
-                    let files = &ranked.files_to_filter;
-                    let runs = self.run_scan(source.as_ref(), readers.clone(), files, base_config, partition);
+                let proven = run_scan(self.inner.as_ref(), Purpose::Proven);
+                let open_to_filter = |source: Arc<dyn FileSource>| {
+                    let runs = run_scan(source.as_ref(), Purpose::ToFilter);
                     Ok(in_runs(runs, Arc::from(open(source)?)))
                 };
-                let proven = self.proven(ranked, runs)?;
-                let placed = self.placed_scan(readers.clone(), ranked, proven, open_unfiltered)?;
+                let placed = self.placed_scan(readers.clone(), ranked, proven, open_to_filter)?;
                 placed.map(FilteredScan::Placed)
             }
         };

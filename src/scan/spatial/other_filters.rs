@@ -1,20 +1,17 @@
 //! The filters beside the spatial ones: pages that these exclude need no spatial test.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{
     PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess,
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_adapter::{
-    DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory, replace_columns_with_literals,
-};
+use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
@@ -86,20 +83,6 @@ impl OtherFilters {
             }
         }
     }
-}
-
-/// `predicate` with the partition columns as the constants that they are in one file.
-///
-/// # Errors
-/// If it cannot be rewritten.
-pub(super) fn with_partition_values(
-    predicate: &Arc<dyn PhysicalExpr>,
-    table: &TableSchema,
-    partition_values: &[ScalarValue],
-) -> Result<Arc<dyn PhysicalExpr>> {
-    let fields = table.table_partition_cols().iter().map(|field| field.name().clone());
-    let constants: HashMap<String, ScalarValue> = fields.zip(partition_values.iter().cloned()).collect();
-    replace_columns_with_literals(Arc::clone(predicate), &constants)
 }
 
 /// The intervals, cut where `kept` begins and ends; rows outside it are skipped. `kept` is in order.
