@@ -18,9 +18,9 @@ use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt};
-use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
-use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::properties::{WriterProperties, WriterVersion};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -486,6 +486,67 @@ async fn a_scattered_filter_moves_behind_the_decoder_and_a_clustered_one_does_no
     let (rows, plan) = on_and_off("SELECT id, station FROM t WHERE id % 10 = 3 LIMIT 30000").await?;
     assert!(rows.iter().copied().eq((0..30_000).map(|i| 10 * i + 3)));
     assert_eq!(metric(&plan, decoded), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_of_plain_values_wait_for_a_scattered_filter() -> Result<()> {
+    let rows = observations(0, 400_000, 11)?;
+    let mut columns: Vec<(String, ArrayRef, bool)> = rows
+        .schema()
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(|(field, c)| (field.name().clone(), Arc::clone(c), true))
+        .collect();
+    // Only the last row group has NULL.
+    let noted: Float64Array = (0..400_000).map(|i| (i != 399_999).then(|| f64::from(i) / 7.0)).collect();
+    columns.push(("noted".to_owned(), Arc::new(noted), true));
+    columns.push(("small".to_owned(), Arc::new(Int32Array::from_iter_values(0..400_000)), false));
+    let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
+    for (version, compression) in [
+        (WriterVersion::PARQUET_1_0, zstd),
+        (WriterVersion::PARQUET_2_0, zstd),
+        (WriterVersion::PARQUET_1_0, Compression::SNAPPY),
+    ] {
+        let dir = tempfile::tempdir()?;
+        let properties = WriterProperties::builder()
+            .set_writer_version(version)
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_column_dictionary_enabled("station".into(), true)
+            .set_encoding(Encoding::PLAIN)
+            .set_max_row_group_row_count(Some(20_000))
+            .set_data_page_row_count_limit(7_000)
+            .build();
+        write_with(&dir.path().join("year=2020/a.parquet"), &rows, properties)?;
+        let answer = async |sql: &str, pushdown: &str| -> Result<_> {
+            let ctx = session(1, &[("odp.max_partitions", "1"), ("odp.pushdown_filters", pushdown)])?;
+            ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
+            let (rows, plan) = run(&ctx, sql).await?;
+            Ok((concat_batches(&plan.schema(), &rows)?, plan))
+        };
+        // All but the first part, of four row groups.
+        for (sql, late) in [
+            ("SELECT * FROM t WHERE id % 10 = 3", 15),
+            ("SELECT temperature, year, small, station, temperature AS again FROM t WHERE id % 10 <> 3", 16),
+            ("SELECT id, noted, time FROM t WHERE depth > 100 AND id % 7 > 2 AND station <> 's3'", 15),
+            ("SELECT depth, 7 AS seven FROM t WHERE id % 10 = 3 AND (id < 205000 OR id >= 215000)", 16),
+            // There is nothing to wait.
+            ("SELECT id, station FROM t WHERE id % 10 = 3", 0),
+        ] {
+            let (rows, plan) = answer(sql, "true").await?;
+            assert_eq!(metric(&plan, "row_groups_decoded_late"), late, "{sql}: {}", shown(&plan));
+            assert_eq!(metric(&plan, "rows_filtered_decoded"), 320_000, "{sql}: {}", shown(&plan));
+            assert_eq!((metric(&plan, "filter_retries"), metric(&plan, RETRIES)), (0, 0), "{sql}");
+            assert!(shown(&plan).contains("predicate=") && !shown(&plan).contains("FilterExec"));
+            let (above, plan_above) = answer(sql, "false").await?;
+            assert_eq!(metric(&plan_above, "row_groups_decoded_late"), 0);
+            assert!(rows.num_rows() > 10_000);
+            assert_eq!(rows, above, "{sql} {version:?} {compression}");
+        }
+    }
     Ok(())
 }
 

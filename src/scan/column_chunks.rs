@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
 
 use bytes::{Buf, Bytes};
+use datafusion::arrow::buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
@@ -21,19 +22,30 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
 
+use super::kept_rows::{Levels, PlainValues};
+
 thread_local! {
     /// Made with the first page.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+
+    /// For pages of which a part is kept.
+    static WHOLE_PAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Bytes that a thread keeps for the next page, at most.
+const MOST_KEPT: usize = 2 << 20;
+
 /// Some columns of row groups, none of them nested.
+#[derive(Clone)]
 pub(super) struct ColumnChunks {
     footer: Arc<ParquetMetaData>,
     row_groups: Arc<[usize]>,
     /// Positions among the columns of the file, ascending.
     columns: Arc<[usize]>,
     /// For each row group that of each column.
-    bytes: Vec<Bytes>,
+    bytes: Arc<[Bytes]>,
+    /// Of all rows those that are decoded; `None`: all.
+    kept: Option<BooleanBuffer>,
 }
 
 impl ColumnChunks {
@@ -56,7 +68,12 @@ impl ColumnChunks {
         columns: Arc<[usize]>,
         bytes: Vec<Bytes>,
     ) -> Self {
-        Self { footer, row_groups, columns, bytes }
+        Self { footer, row_groups, columns, bytes: bytes.into(), kept: None }
+    }
+
+    /// The same of the rows that are `kept`, for decoding columns that are [`PlainValues`] in all row groups.
+    pub(super) fn keeping(&self, kept: BooleanBuffer) -> Self {
+        Self { kept: Some(kept), ..self.clone() }
     }
 }
 
@@ -89,6 +106,7 @@ impl RowGroups for ColumnChunks {
             row_groups: Arc::clone(&self.row_groups),
             column,
             bytes: bytes.into_iter().enumerate(),
+            kept: self.kept.clone(),
         }))
     }
 
@@ -108,6 +126,31 @@ struct ChunksOfColumn {
     column: usize,
     /// For each row group that is still to come.
     bytes: Enumerate<IntoIter<Bytes>>,
+    /// Of the rows of these.
+    kept: Option<BooleanBuffer>,
+}
+
+impl ChunksOfColumn {
+    fn pages(&mut self, row_group: usize, bytes: Bytes) -> Result<ChunkPages> {
+        let row_group = self.footer.row_group(row_group);
+        let column = row_group.column(self.column);
+        let values = rows(row_group)?;
+        let kept = match &mut self.kept {
+            None => None,
+            Some(kept) => {
+                let of_chunk = usize::try_from(values).ok().filter(|&rows| rows <= kept.len());
+                let (Some(rows), Some(plain)) = (of_chunk, PlainValues::of(column)) else {
+                    return Err(ParquetError::General(
+                        "rows of a column chunk cannot be left out".to_owned(),
+                    ));
+                };
+                let of_chunk = kept.slice(0, rows);
+                *kept = kept.slice(rows, kept.len() - rows);
+                Some((plain, of_chunk))
+            }
+        };
+        ChunkPages::try_new(column, values, bytes, kept)
+    }
 }
 
 impl Iterator for ChunksOfColumn {
@@ -115,9 +158,8 @@ impl Iterator for ChunksOfColumn {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (at, bytes) = self.bytes.next()?;
-        let row_group = self.footer.row_group(*self.row_groups.get(at)?);
-        let pages = ChunkPages::try_new(row_group.column(self.column), rows(row_group), bytes);
-        Some(pages.map(|pages| Box::new(pages) as _))
+        let row_group = *self.row_groups.get(at)?;
+        Some(self.pages(row_group, bytes).map(|pages| Box::new(pages) as _))
     }
 }
 
@@ -129,6 +171,8 @@ struct ChunkPages {
     open: Option<OpenChunk>,
     /// Values that are still to come.
     values: u64,
+    /// Of these, those that are kept; `None`: all.
+    kept: Option<(PlainValues, BooleanBuffer)>,
 }
 
 struct OpenChunk {
@@ -139,8 +183,12 @@ struct OpenChunk {
 }
 
 impl ChunkPages {
-    fn try_new(column: &ColumnChunkMetaData, rows: Result<u64>, bytes: Bytes) -> Result<Self> {
-        let values = rows?;
+    fn try_new(
+        column: &ColumnChunkMetaData,
+        values: u64,
+        bytes: Bytes,
+        kept: Option<(PlainValues, BooleanBuffer)>,
+    ) -> Result<Self> {
         let start = range(column)?.start;
         let chunk =
             Arc::new(Chunk { start, bytes, header: AtomicU64::new(start), next: AtomicU64::new(start) });
@@ -159,20 +207,32 @@ impl ChunkPages {
             }
         };
         let pages = SerializedPageReader::new(Arc::clone(&chunk), described, usize::try_from(values)?, None)?;
-        Ok(Self { open: Some(OpenChunk { chunk, pages, decompresses }), values })
+        Ok(Self { open: Some(OpenChunk { chunk, pages, decompresses }), values, kept })
+    }
+
+    /// Notes that the values of `page` are no longer to come; gives what is kept of them, if not all are.
+    fn count(&mut self, page: &Page) -> Result<Option<(PlainValues, BooleanBuffer)>> {
+        let rest = self.values.checked_sub(page.num_values().into());
+        self.values = rest.ok_or_else(|| {
+            ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
+        })?;
+        let Some((plain, kept)) = &mut self.kept else { return Ok(None) };
+        let rows = page.num_values() as usize;
+        let Some(rest) = kept.len().checked_sub(rows) else {
+            return Err(ParquetError::General("more values are read than are known of".to_owned()));
+        };
+        let of_page = kept.slice(0, rows);
+        *kept = kept.slice(rows, rest);
+        Ok(Some((*plain, of_page)))
     }
 }
 
 impl OpenChunk {
-    fn next_page(&mut self) -> Result<Option<Page>> {
-        match self.pages.get_next_page()? {
-            Some(page) if self.decompresses => self.decompressed(page).map(Some),
-            other => Ok(other),
-        }
-    }
-
     /// `page`, which was read last, decompressed.
     fn decompressed(&self, mut page: Page) -> Result<Page> {
+        if !self.decompresses {
+            return Ok(page);
+        }
         let (buffer, levels) = match &mut page {
             Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => (buf, 0),
             Page::DataPageV2 { is_compressed: false, .. } => return Ok(page),
@@ -180,18 +240,51 @@ impl OpenChunk {
                 (buf, usize::try_from(*def_levels_byte_len + *rep_levels_byte_len)?)
             }
         };
-        *buffer = decompress(buffer, levels, self.chunk.uncompressed_size()?)?;
+        let mut decompressed = Vec::new();
+        decompress(buffer, levels, self.chunk.uncompressed_size()?, &mut decompressed)?;
+        *buffer = decompressed.into();
         Ok(page)
+    }
+
+    /// Of the data page `page`, which was read last, the values that are `kept`.
+    fn cut(&self, page: &Page, values: PlainValues, kept: &BooleanBuffer) -> Result<Page> {
+        let (levels, before, is_compressed) = match page {
+            Page::DataPage { encoding: Encoding::PLAIN, def_level_encoding: Encoding::RLE, .. } => {
+                (Levels::Prefixed, 0, self.decompresses)
+            }
+            Page::DataPageV2 {
+                encoding: Encoding::PLAIN,
+                def_levels_byte_len,
+                rep_levels_byte_len: 0,
+                is_compressed,
+                ..
+            } => {
+                let length = usize::try_from(*def_levels_byte_len)?;
+                (Levels::Of(length), length, self.decompresses && *is_compressed)
+            }
+            _ => return Err(ParquetError::General("a page is not encoded as its column chunk".to_owned())),
+        };
+        if !is_compressed {
+            return values.cut(page.buffer(), levels, kept);
+        }
+        let mut whole = WHOLE_PAGE.take();
+        whole.clear();
+        decompress(page.buffer(), before, self.chunk.uncompressed_size()?, &mut whole)?;
+        let cut = values.cut(&whole, levels, kept);
+        if whole.capacity() <= MOST_KEPT {
+            WHOLE_PAGE.set(whole);
+        }
+        cut
     }
 }
 
-/// `page` with what follows its first bytes, `levels`, decompressed: `size` bytes in all.
-fn decompress(page: &Bytes, levels: usize, size: usize) -> Result<Bytes> {
+/// Puts `page` into `decompressed`, which is empty, with what follows its first bytes, `levels`, decompressed: `size` bytes
+/// in all.
+fn decompress(page: &Bytes, levels: usize, size: usize, decompressed: &mut Vec<u8>) -> Result<()> {
     let unlike = |found: usize| ParquetError::General(format!("a page has {found} bytes, expected {size}"));
     if levels > page.len() || levels > size {
         return Err(unlike(page.len()));
     }
-    let mut decompressed = Vec::new();
     decompressed.try_reserve_exact(size).map_err(|error| ParquetError::External(Box::new(error)))?;
     decompressed.extend_from_slice(&page[..levels]);
     // Pages without values may have nothing compressed.
@@ -201,14 +294,14 @@ fn decompress(page: &Bytes, levels: usize, size: usize) -> Result<Bytes> {
                 Some(decompressor) => decompressor,
                 None => decompressor.insert(Decompressor::new()?),
             };
-            let mut rest = Cursor::new(&mut decompressed);
+            let mut rest = Cursor::new(&mut *decompressed);
             rest.set_position(levels as u64);
             decompressor.decompress_to_buffer(&page[levels..], &mut rest)?;
             Ok(())
         })?;
     }
     match decompressed.len() == size {
-        true => Ok(decompressed.into()),
+        true => Ok(()),
         false => Err(unlike(decompressed.len())),
     }
 }
@@ -223,29 +316,34 @@ impl Iterator for ChunkPages {
 
 impl PageReader for ChunkPages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let Some(open) = &mut self.open else { return Ok(None) };
-        let mut next = open.next_page()?;
-        // The decoder takes two data pages without values for the end of the column chunk.
-        while next.as_ref().is_some_and(|page| page.is_data_page() && page.num_values() == 0) {
-            next = open.next_page()?;
-        }
-        let Some(page) = next else {
-            // The decoder would go on with rows of the next row group.
-            return match self.values {
-                0 => Ok(None),
-                values => Err(ParquetError::EOF(format!("a column chunk lacks {values} values"))),
+        loop {
+            let Some(open) = &mut self.open else { return Ok(None) };
+            let Some(page) = open.pages.get_next_page()? else {
+                // The decoder would go on with rows of the next row group.
+                return match self.values {
+                    0 => Ok(None),
+                    values => Err(ParquetError::EOF(format!("a column chunk lacks {values} values"))),
+                };
             };
-        };
-        if page.is_data_page() {
-            let rest = self.values.checked_sub(page.num_values().into());
-            self.values = rest.ok_or_else(|| {
-                ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
-            })?;
+            if !page.is_data_page() {
+                return open.decompressed(page).map(Some);
+            }
+            let kept = self.count(&page)?;
+            let Some(open) = &mut self.open else { return Ok(None) };
+            let page = match kept {
+                // The decoder takes two data pages without values for the end of the column chunk.
+                None if page.num_values() == 0 => continue,
+                None => Some(open.decompressed(page)?),
+                Some((values, kept)) if kept.has_true() => Some(open.cut(&page, values, &kept)?),
+                Some(_) => None,
+            };
             if self.values == 0 && open.pages.peek_next_page()?.is_none() {
                 self.open = None;
             }
+            if page.is_some() {
+                return Ok(page);
+            }
         }
-        Ok(Some(page))
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -346,7 +444,7 @@ mod tests {
     use datafusion::arrow::compute::concat_batches;
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
     use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
-    use parquet::basic::{BrotliLevel, Encoding, ZstdLevel};
+    use parquet::basic::{BrotliLevel, ZstdLevel};
     use parquet::column::page::{CompressedPage, PageWriter};
     use parquet::file::properties::{WriterProperties, WriterVersion};
     use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
@@ -497,12 +595,12 @@ mod tests {
             .set_data_page_offset(0)
             .build()
             .unwrap();
-        let pages = ChunkPages::try_new(&column, Ok(3), bytes.clone()).unwrap();
+        let pages = ChunkPages::try_new(&column, 3, bytes.clone(), None).unwrap();
         let values: Vec<u32> = pages.map(|page| page.unwrap().num_values()).collect();
         assert_eq!(values, [2, 1]);
-        let short = ChunkPages::try_new(&column, Ok(4), bytes.clone()).unwrap();
+        let short = ChunkPages::try_new(&column, 4, bytes.clone(), None).unwrap();
         assert!(short.collect::<Result<Vec<Page>>>().is_err(), "a value is missing");
-        let mut long = ChunkPages::try_new(&column, Ok(2), bytes).unwrap();
+        let mut long = ChunkPages::try_new(&column, 2, bytes, None).unwrap();
         assert!(long.next().unwrap().is_ok() && long.next().unwrap().is_err(), "a value too many");
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatchReader;
@@ -23,6 +24,7 @@ use parquet::file::metadata::ParquetMetaData;
 use super::column_chunks::ColumnChunks;
 
 /// What a scan wants of each of its files.
+#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) table: TableSchema,
     pub(super) projection: ProjectionExprs,
@@ -39,6 +41,8 @@ pub(super) struct FileDecoding {
     types: Vec<DataType>,
     /// Their positions among the columns of the file.
     columns: Arc<[usize]>,
+    /// For each column of the scan those that it is made of.
+    columns_of: Vec<Vec<usize>>,
     projector: Projector,
     /// Of the scan: what it calls nullable may not be so in the file.
     schema: SchemaRef,
@@ -95,6 +99,12 @@ impl FileDecoding {
             return Ok(None);
         }
         let mask = ProjectionMask::leaves(descriptor, columns.iter().copied());
+        let leaf_of: HashMap<usize, usize> = read.iter().copied().zip(columns.iter().copied()).collect();
+        let leaves = |expr: &Arc<dyn PhysicalExpr>| {
+            let of_expr = collect_columns(expr);
+            of_expr.iter().filter_map(|column| leaf_of.get(&column.index()).copied()).collect()
+        };
+        let columns_of = projection.expr_iter().map(|expr| leaves(&expr)).collect();
         let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?;
         let decoded = found.project(&read.into_iter().collect::<Vec<_>>())?;
         let projection = projection.try_map_exprs(|expr| reassign_expr_columns(expr, &decoded))?;
@@ -103,6 +113,7 @@ impl FileDecoding {
             levels,
             types: decoded.fields().iter().map(|field| field.data_type().clone()).collect(),
             columns: columns.into(),
+            columns_of,
             projector: projection.make_projector(&decoded)?,
             schema,
             batch_size: wanted.batch_size,
@@ -117,7 +128,22 @@ impl FileDecoding {
         &self.columns
     }
 
-    /// Decodes `chunks`, which are of this file and of [`Self::columns`].
+    /// Positions among the columns of the file of those that each column of the scan is made of.
+    pub(super) fn columns_of(&self) -> &[Vec<usize>] {
+        &self.columns_of
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// `bytes`: of each of `row_groups` those of each of [`Self::columns`].
+    pub(super) fn chunks(&self, row_groups: Vec<usize>, bytes: Vec<Bytes>) -> ColumnChunks {
+        let (footer, columns) = (Arc::clone(&self.footer), Arc::clone(&self.columns));
+        ColumnChunks::new(footer, row_groups.into(), columns, bytes)
+    }
+
+    /// Decodes `chunks`, which are of this file and have [`Self::columns`].
     ///
     /// # Errors
     /// If they cannot be decoded, or not to the types that the scan was told.

@@ -4,6 +4,7 @@
 //! nothing, and picking single rows out of pages costs more than filtering whole batches. Which of the two it is, nobody
 //! knows before rows are read: the first rows are filtered inside, and what they show decides about the next.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
@@ -58,6 +59,14 @@ pub(super) struct Decoded {
     pub(super) batches: u64,
     /// Those of them in which no row matched.
     pub(super) empty: u64,
+}
+
+impl Decoded {
+    /// Of one more record batch `rows` are left.
+    pub(super) fn note(&mut self, rows: &RecordBatch) {
+        self.batches += 1;
+        self.empty += u64::from(rows.num_rows() == 0);
+    }
 }
 
 /// Whether `matches` lie so that filtering after decoding pays, by record batches of so many rows.
@@ -143,6 +152,20 @@ impl LateFilter {
     /// # Errors
     /// What the filter gives for any row, whether or not the decoder would have evaluated it.
     pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
+        let matches = self.matches(decoded)?;
+        let given: Vec<usize> = (0..self.given).collect();
+        let given = decoded.project(&given)?;
+        match matches {
+            Some(matches) => Ok(filter_record_batch(&given, &matches)?),
+            None => Ok(given),
+        }
+    }
+
+    /// Which rows match, without NULL; `None`: all.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(super) fn matches(&self, decoded: &RecordBatch) -> Result<Option<BooleanArray>> {
         let rows = decoded.num_rows();
         let mut matches: Option<BooleanArray> = None;
         for comparison in &self.comparisons {
@@ -163,12 +186,40 @@ impl LateFilter {
                 None => of_rest,
             });
         }
-        let given: Vec<usize> = (0..self.given).collect();
-        let given = decoded.project(&given)?;
-        match matches {
-            Some(matches) => Ok(filter_record_batch(&given, &matches)?),
-            None => Ok(given),
-        }
+        Ok(matches)
+    }
+
+    /// Columns of the scan, which come first.
+    pub(super) fn given(&self) -> usize {
+        self.given
+    }
+
+    /// Positions of the columns that it needs.
+    pub(super) fn columns(&self) -> BTreeSet<usize> {
+        let conjuncts = self.comparisons.iter().chain(&self.rest);
+        conjuncts.flat_map(collect_columns).map(|column| column.index()).collect()
+    }
+
+    /// The same filter for record batches that have only `columns`, which are all that it needs.
+    ///
+    /// # Errors
+    /// If one is missing.
+    pub(super) fn of_columns(&self, columns: &[usize]) -> Result<Self> {
+        let moved = |expr: &Arc<dyn PhysicalExpr>| {
+            let moved = Arc::clone(expr).transform(|expr| {
+                let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+                match columns.iter().position(|&known| known == column.index()) {
+                    Some(at) => Ok(Transformed::yes(Arc::new(Column::new(column.name(), at)) as _)),
+                    None => internal_err!("a filter needs column {column}, which is not read before"),
+                }
+            });
+            moved.map(|moved| moved.data)
+        };
+        Ok(Self {
+            comparisons: self.comparisons.iter().map(moved).collect::<Result<_>>()?,
+            rest: self.rest.as_ref().map(moved).transpose()?,
+            given: columns.iter().filter(|&&column| column < self.given).count(),
+        })
     }
 }
 

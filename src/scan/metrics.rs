@@ -112,6 +112,7 @@ impl ScanMetrics {
             runs: RunMetrics {
                 row_groups: counter("row_groups_read_in_runs"),
                 proven: counter("row_groups_matched_by_bounds"),
+                late: counter("row_groups_decoded_late"),
                 retries: counter("run_retries"),
             },
         }

@@ -6,6 +6,8 @@ mod coalesce;
 mod column_chunks;
 mod file_decoding;
 mod filter_placement;
+mod kept_rows;
+mod late_columns;
 mod local_file;
 mod metrics;
 mod morsels;

@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
+use super::late_columns::LateRun;
 use super::morsels::{Rows, read_on};
 use super::run_decoder::{RowGroupRun, RunScan};
 use super::source::BatchRun;
@@ -30,7 +31,9 @@ pub(super) struct PlacedScan {
     pub(super) snapshot: Arc<DatasetSnapshot>,
     /// Decodes all rows, with the columns of the filter.
     pub(super) unfiltered: Arc<dyn Morselizer>,
-    pub(super) filter: LateFilter,
+    pub(super) filter: Arc<LateFilter>,
+    /// Reads whole batches of it without `unfiltered`.
+    pub(super) runs: Option<Arc<RunScan>>,
     pub(super) proven: Option<Proven>,
     pub(super) metrics: PlacementMetrics,
 }
@@ -99,19 +102,35 @@ struct Run {
 /// Some batches of a run, being read.
 struct Part {
     batches: Range<usize>,
-    rows: Rows,
-    filtered: Filtered,
+    rows: PartRows,
     /// Rows given on, those included that were given on before the decoder began again.
     matched: u64,
 }
 
-/// What filters the rows of a part.
-enum Filtered {
-    Inside,
+/// The rows of a part, and what filters them.
+enum PartRows {
+    /// The decoder.
+    Inside(Rows),
     /// With what was found of the rows so far.
-    After(Decoded),
+    After(Rows, Decoded),
+    /// The same, of which some columns are decoded once it is known which rows match.
+    Late(Box<LateRun>, Decoded),
     /// Nothing: bounds prove that all match, which says nothing of other batches.
-    Not,
+    Unfiltered(Rows),
+}
+
+impl PartRows {
+    /// Rows that match; `None` at the end. An error is that of the decoder.
+    async fn next(&mut self, filter: &LateFilter) -> Result<Result<Option<RecordBatch>, Failed>> {
+        match self {
+            Self::Inside(rows) | Self::Unfiltered(rows) => rows.next().await.map(Ok),
+            Self::After(rows, found) => Ok(next_decoded(rows, found, filter).await),
+            Self::Late(run, found) => {
+                let next = AssertUnwindSafe(run.next(found)).catch_unwind().await;
+                Ok(next.map_err(|_| Failed).and_then(|next| next.map_err(|_| Failed)))
+            }
+        }
+    }
 }
 
 impl Run {
@@ -122,29 +141,18 @@ impl Run {
                 self.current = Some(self.open(batches).await?);
                 continue;
             };
-            let next = match &mut part.filtered {
-                Filtered::Inside | Filtered::Not => {
-                    let next = part.rows.next().await?;
-                    part.matched += next.as_ref().map_or(0, |rows| rows.num_rows() as u64);
-                    next
-                }
-                Filtered::After(found) => {
-                    match next_decoded(&mut part.rows, found, &self.scan.filter).await {
-                        Ok(next) => {
-                            part.matched += next.as_ref().map_or(0, |rows| rows.num_rows() as u64);
-                            next
-                        }
-                        Err(Failed) => {
-                            self.scan.metrics.retries.add(1);
-                            self.scan.placement.note_failed();
-                            let (batches, matched) = (part.batches.clone(), part.matched);
-                            let rows = Rows::after(matched, self.open_inside(batches.clone()).await?);
-                            self.current = Some(Part { batches, rows, filtered: Filtered::Inside, matched });
-                            continue;
-                        }
-                    }
+            let next = match part.rows.next(&self.scan.filter).await? {
+                Ok(next) => next,
+                Err(Failed) => {
+                    self.scan.metrics.retries.add(1);
+                    self.scan.placement.note_failed();
+                    let (batches, matched) = (part.batches.clone(), part.matched);
+                    let rows = Rows::after(matched, self.open_inside(batches.clone()).await?);
+                    self.current = Some(Part { batches, rows: PartRows::Inside(rows), matched });
+                    continue;
                 }
             };
+            part.matched += next.as_ref().map_or(0, |rows| rows.num_rows() as u64);
             match next {
                 Some(rows) => return Ok(Some(rows)),
                 None => self.close(),
@@ -204,31 +212,45 @@ impl Run {
             let file = self.part_of_file(batches.clone());
             let run = RowGroupRun { file, row_groups, matches: None };
             let rows = Arc::clone(&proven.runs).read(run, Arc::clone(&self.inside));
-            let rows = Rows::of(VecDeque::from([rows]));
-            return Ok(Part { batches, rows, filtered: Filtered::Not, matched: 0 });
+            let rows = PartRows::Unfiltered(Rows::of(VecDeque::from([rows])));
+            return Ok(Part { batches, rows, matched: 0 });
         }
         if scan.placement.is_after() {
-            let opened = read_on(scan.unfiltered.as_ref(), self.part_of_file(batches.clone()));
-            if let Ok(Ok(streams)) = AssertUnwindSafe(opened).catch_unwind().await {
+            let opened = AssertUnwindSafe(self.open_after(&batches)).catch_unwind().await;
+            if let Ok(Ok(rows)) = opened {
                 scan.metrics.batches.add(batches.len());
                 scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
-                let filtered = Filtered::After(Decoded::default());
-                return Ok(Part { batches, rows: Rows::of(streams), filtered, matched: 0 });
+                return Ok(Part { batches, rows, matched: 0 });
             }
             scan.metrics.retries.add(1);
             scan.placement.note_failed();
         }
-        let rows = Rows::of(self.open_inside(batches.clone()).await?);
-        Ok(Part { batches, rows, filtered: Filtered::Inside, matched: 0 })
+        let rows = PartRows::Inside(Rows::of(self.open_inside(batches.clone()).await?));
+        Ok(Part { batches, rows, matched: 0 })
+    }
+
+    async fn open_after(&mut self, batches: &Range<usize>) -> Result<PartRows> {
+        let file = self.part_of_file(batches.clone());
+        let of_part = &self.scan.snapshot.batches()[batches.clone()];
+        if let Some(runs) = self.scan.runs.as_ref().filter(|_| of_part.iter().all(|batch| batch.is_whole)) {
+            let row_groups = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
+            if let Some(run) = LateRun::open(runs, &self.scan.filter, &file, row_groups).await? {
+                return Ok(PartRows::Late(Box::new(run), Decoded::default()));
+            }
+        }
+        let streams = read_on(self.scan.unfiltered.as_ref(), file).await?;
+        Ok(PartRows::After(Rows::of(streams), Decoded::default()))
     }
 
     /// Learns from the part that ends.
     fn close(&mut self) {
         let Some(part) = self.current.take() else { return };
-        match part.filtered {
-            Filtered::Inside => self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched),
-            Filtered::After(found) => self.scan.placement.note_after(found),
-            Filtered::Not => {}
+        match part.rows {
+            PartRows::Inside(_) => {
+                self.scan.placement.note_inside(self.rows_of(&part.batches), part.matched);
+            }
+            PartRows::After(_, found) | PartRows::Late(_, found) => self.scan.placement.note_after(found),
+            PartRows::Unfiltered(_) => {}
         }
     }
 }
@@ -243,8 +265,7 @@ async fn next_decoded(
         let decoded = AssertUnwindSafe(rows.next()).catch_unwind().await;
         let Some(decoded) = decoded.map_err(|_| Failed)?.map_err(|_| Failed)? else { return Ok(None) };
         let rows = filter.apply(&decoded).map_err(|_| Failed)?;
-        found.batches += 1;
-        found.empty += u64::from(rows.num_rows() == 0);
+        found.note(&rows);
         if rows.num_rows() > 0 {
             return Ok(Some(rows));
         }

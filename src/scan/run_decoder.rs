@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -26,6 +26,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
+use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
 use super::source::BatchRun;
@@ -38,6 +39,8 @@ pub(super) struct RunMetrics {
     pub(super) row_groups: Count,
     /// Of these, those that a filter was not evaluated for, since bounds prove that all their rows match.
     pub(super) proven: Count,
+    /// Of these, those of which the filter's columns were decoded first, and of others only the rows that match.
+    pub(super) late: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -46,9 +49,11 @@ pub(super) struct RunMetrics {
 #[derive(Default)]
 pub(super) struct KnownFiles(Mutex<HashMap<Path, Option<Arc<KnownFile>>>>);
 
-struct KnownFile {
-    decoding: FileDecoding,
+pub(super) struct KnownFile {
+    pub(super) decoding: FileDecoding,
     metrics: ParquetFileMetrics,
+    /// What a filter after decoding makes of it; `None`: it needs all columns.
+    pub(super) late: OnceLock<Option<LateColumns>>,
 }
 
 /// What the rows of runs are read for.
@@ -97,6 +102,46 @@ impl RunScan {
             Ok(next.map(|rows| (rows, reading)))
         })
         .boxed()
+    }
+}
+
+impl RunScan {
+    /// `None` if `file` is left to DataFusion.
+    pub(super) async fn open(
+        &self,
+        file: &PartitionedFile,
+    ) -> Result<Option<(Arc<KnownFile>, PinnedReader)>> {
+        let location = &file.object_meta.location;
+        let known = self.files.lock().get(location).cloned();
+        match known {
+            Some(None) => Ok(None),
+            Some(Some(known)) => {
+                let reader = self.readers.reader(file, known.metrics.clone());
+                Ok(Some((known, reader)))
+            }
+            None => {
+                let metrics =
+                    ParquetFileMetrics::new(self.partition, location.as_ref(), &self.execution_metrics);
+                let mut reader = self.readers.reader(file, metrics.clone());
+                let footer = reader.get_metadata(None).await?;
+                let decoding = FileDecoding::try_new(&self.wanted, footer, file)?;
+                let known =
+                    decoding.map(|decoding| Arc::new(KnownFile { decoding, metrics, late: OnceLock::new() }));
+                self.files.lock().insert(location.clone(), known.clone());
+                Ok(known.map(|known| (known, reader)))
+            }
+        }
+    }
+
+    /// Counts row groups of `file` that are read.
+    pub(super) fn note_read(&self, file: &KnownFile, row_groups: usize) {
+        file.metrics.files_ranges_pruned_statistics.add_matched(1);
+        file.metrics.row_groups_pruned_statistics.add_matched(row_groups);
+        file.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
+        self.metrics.row_groups.add(row_groups);
+        if self.purpose == Purpose::Proven {
+            self.metrics.proven.add(row_groups);
+        }
     }
 }
 
@@ -226,37 +271,10 @@ struct OpenRun {
 impl OpenRun {
     /// `None` if the run is left to DataFusion.
     async fn open(scan: &RunScan, run: &RowGroupRun) -> Result<Option<Self>> {
-        let file = &run.file;
-        let location = &file.object_meta.location;
-        let known = scan.files.lock().get(location).cloned();
-        let (known, reader) = match known {
-            Some(None) => return Ok(None),
-            Some(Some(known)) => {
-                let reader = scan.readers.reader(file, known.metrics.clone());
-                (known, reader)
-            }
-            None => {
-                let metrics =
-                    ParquetFileMetrics::new(scan.partition, location.as_ref(), &scan.execution_metrics);
-                let mut reader = scan.readers.reader(file, metrics.clone());
-                let footer = reader.get_metadata(None).await?;
-                let decoding = FileDecoding::try_new(&scan.wanted, footer, file)?;
-                let known = decoding.map(|decoding| Arc::new(KnownFile { decoding, metrics }));
-                scan.files.lock().insert(location.clone(), known.clone());
-                let Some(known) = known else { return Ok(None) };
-                (known, reader)
-            }
-        };
-        let row_groups = run.row_groups.len();
-        known.metrics.files_ranges_pruned_statistics.add_matched(1);
-        known.metrics.row_groups_pruned_statistics.add_matched(row_groups);
-        known.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
-        scan.metrics.row_groups.add(row_groups);
-        if scan.purpose == Purpose::Proven {
-            scan.metrics.proven.add(row_groups);
-        }
+        let Some((file, reader)) = scan.open(&run.file).await? else { return Ok(None) };
+        scan.note_read(&file, run.row_groups.len());
         let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
-        Ok(Some(Self { file: known, reader, ahead, decoder: None, matches }))
+        Ok(Some(Self { file, reader, ahead, decoder: None, matches }))
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -282,8 +300,7 @@ impl OpenRun {
                 };
             }
             let bytes = self.reader.read_together(&ranges).await?;
-            let (footer, columns) = (Arc::clone(decoding.footer()), Arc::clone(decoding.columns()));
-            let chunks = ColumnChunks::new(footer, row_groups.into(), columns, bytes);
+            let chunks = decoding.chunks(row_groups, bytes);
             self.decoder = Some(decoding.decode(&chunks)?);
         }
     }
@@ -302,7 +319,7 @@ fn matching(rows: RecordBatch, matches: &mut Option<BooleanBuffer>) -> Result<Re
 
 /// Takes row groups from `ahead`, as many as lie within what the reader reads at a time of small batches, but at least one
 /// if there is one; and where their columns lie.
-fn next_row_groups(
+pub(super) fn next_row_groups(
     decoding: &FileDecoding,
     ahead: &mut VecDeque<usize>,
 ) -> Result<(Vec<usize>, Vec<Range<u64>>)> {

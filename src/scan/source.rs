@@ -244,7 +244,7 @@ impl OdpSource {
         readers: PinnedReaderFactory,
         ranked: &RankedGate,
         runs: Option<Arc<RunScan>>,
-        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Arc<dyn Morselizer>>,
+        open: impl FnOnce(Arc<dyn FileSource>) -> Result<(Option<Arc<RunScan>>, Arc<dyn Morselizer>)>,
     ) -> Result<Option<Arc<PlacedScan>>> {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
             return Ok(None);
@@ -254,11 +254,13 @@ impl OdpSource {
         let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
             return Ok(None);
         };
+        let (to_filter, unfiltered) = open(decoded)?;
         Ok(Some(Arc::new(PlacedScan {
             placement: Arc::clone(&ranked.placement),
             snapshot: Arc::clone(&self.scan.snapshot),
-            unfiltered: open(decoded)?,
-            filter,
+            unfiltered,
+            filter: Arc::new(filter),
+            runs: to_filter,
             proven: self.proven(ranked, runs)?,
             metrics: ranked.metrics.placement.clone(),
         })))
@@ -457,7 +459,8 @@ impl FileSource for OdpSource {
                 let proven = run_scan(self.inner.as_ref(), Purpose::Proven);
                 let open_to_filter = |source: Arc<dyn FileSource>| {
                     let runs = run_scan(source.as_ref(), Purpose::ToFilter);
-                    Ok(in_runs(runs, Arc::from(open(source)?)))
+                    let unfiltered = in_runs(runs.clone(), Arc::from(open(source)?));
+                    Ok((runs, unfiltered))
                 };
                 let placed = self.placed_scan(readers.clone(), ranked, proven, open_to_filter)?;
                 placed.map(FilteredScan::Placed)

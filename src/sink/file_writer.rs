@@ -54,6 +54,8 @@ impl FileWriter {
     }
 
     pub(super) async fn append(&mut self, group: EncodedRowGroup) -> Result<()> {
+        // All at once: growing would copy what is there, several times.
+        self.parquet.inner_mut().reserve(usize::try_from(group.bytes()).unwrap_or(0));
         let mut writer = self.parquet.next_row_group()?;
         for column in group.columns {
             column.append_to_row_group(&mut writer)?;

@@ -92,7 +92,11 @@ fn list_bytes<O: OffsetSizeTrait>(offsets: &[O], values: &ArrayRef, dictionaries
 }
 
 fn view_bytes<T: ByteViewType>(array: &ArrayRef) -> usize {
-    let views = array.as_byte_view::<T>().views();
+    let array = array.as_byte_view::<T>();
+    let views = array.views();
+    if array.data_buffers().is_empty() {
+        return size_of_val(&views[..]);
+    }
     let outside = |view: &u128| ByteView::from(*view).length as usize;
     size_of_val(&views[..])
         + views.iter().map(outside).filter(|length| *length > MAX_INLINE_VIEW_BYTES).sum::<usize>()
