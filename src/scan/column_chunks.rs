@@ -35,6 +35,9 @@ thread_local! {
 /// Bytes that a thread keeps for the next page, at most.
 const MOST_KEPT: usize = 2 << 20;
 
+/// Two blocks of Zstandard, and some bytes more.
+const ROOM: usize = (256 << 10) + 64;
+
 /// Some columns of row groups, none of them nested.
 #[derive(Clone)]
 pub(super) struct ColumnChunks {
@@ -267,9 +270,14 @@ impl OpenChunk {
         if !is_compressed {
             return values.cut(page.buffer(), levels, kept);
         }
+        let size = self.chunk.uncompressed_size()?;
         let mut whole = WHOLE_PAGE.take();
         whole.clear();
-        decompress(page.buffer(), before, self.chunk.uncompressed_size()?, &mut whole)?;
+        // With room behind the page for what it unpacks on the way, the decompressor copies less.
+        whole
+            .try_reserve_exact(size.saturating_add(ROOM))
+            .map_err(|error| ParquetError::External(Box::new(error)))?;
+        decompress(page.buffer(), before, size, &mut whole)?;
         let cut = values.cut(&whole, levels, kept);
         if whole.capacity() <= MOST_KEPT {
             WHOLE_PAGE.set(whole);

@@ -46,7 +46,6 @@ pub(super) struct FileDecoding {
     projector: Projector,
     /// Of the scan: what it calls nullable may not be so in the file.
     schema: SchemaRef,
-    batch_size: usize,
 }
 
 impl FileDecoding {
@@ -116,7 +115,6 @@ impl FileDecoding {
             columns_of,
             projector: projection.make_projector(&decoded)?,
             schema,
-            batch_size: wanted.batch_size,
         }))
     }
 
@@ -143,13 +141,17 @@ impl FileDecoding {
         ColumnChunks::new(footer, row_groups.into(), columns, bytes)
     }
 
-    /// Decodes `chunks`, which are of this file and have [`Self::columns`].
+    /// Decodes `chunks`, which are of this file and have [`Self::columns`], to so many rows at once.
     ///
     /// # Errors
     /// If they cannot be decoded, or not to the types that the scan was told.
-    pub(super) fn decode(&self, chunks: &ColumnChunks) -> Result<ParquetRecordBatchReader> {
+    pub(super) fn decode(
+        &self,
+        chunks: &ColumnChunks,
+        rows_at_once: usize,
+    ) -> Result<ParquetRecordBatchReader> {
         let reader =
-            ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, chunks, self.batch_size, None)?;
+            ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, chunks, rows_at_once, None)?;
         let schema: SchemaRef = reader.schema();
         match schema.fields().iter().map(|field| field.data_type()).eq(&self.types) {
             true => Ok(reader),

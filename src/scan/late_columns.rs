@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions,
+};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
@@ -20,11 +23,15 @@ use super::kept_rows::PlainValues;
 use super::reader::PinnedReader;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
 
+/// Of a row group with more rows, those that match might take too much memory, all of them together.
+const MOST_ROWS: i64 = 1 << 20;
+
 /// Two ways to decode the columns of one file.
 pub(super) struct LateColumns {
     /// Those of the filter, and those of which all rows are decoded.
     early: FileDecoding,
-    late: FileDecoding,
+    /// One column each.
+    late: Vec<FileDecoding>,
     /// For `early`.
     filter: LateFilter,
     /// Where each column of the scan is.
@@ -67,7 +74,10 @@ impl LateColumns {
         if late.is_empty() {
             return Ok(None);
         }
-        let (Some(early_decoding), Some(late_decoding)) = (of(&early)?, of(&late)?) else { return Ok(None) };
+        let Some(early_decoding) = of(&early)? else { return Ok(None) };
+        let of_late: Option<Vec<FileDecoding>> =
+            late.iter().map(|&at| of(&[at]).transpose()).collect::<Option<Result<_>>>().transpose()?;
+        let Some(of_late) = of_late else { return Ok(None) };
         let place = |at: usize| match late.binary_search(&at) {
             Ok(at) => Place::Late(at),
             Err(before) => Place::Early(at - before),
@@ -76,22 +86,28 @@ impl LateColumns {
         Ok(Some(Self {
             filter: filter.of_columns(&early)?,
             early: early_decoding,
-            late: late_decoding,
+            late: of_late,
             places: given.iter().map(|&at| place(at)).collect(),
             schema: Arc::new(decoding.schema().project(&given)?),
         }))
     }
 
     fn is_for(&self, row_groups: &[usize]) -> bool {
-        let footer = self.late.footer();
-        row_groups.iter().all(|&group| self.late.columns().iter().all(|&c| is_plain(footer, group, c)))
+        let footer = self.early.footer();
+        let mut columns = self.late.iter().flat_map(|late| late.columns().iter());
+        columns.all(|&column| row_groups.iter().all(|&group| is_plain(footer, group, column)))
     }
 
-    /// Evaluates the filter.
-    fn start(&self, chunks: &ColumnChunks, rows_at_once: usize, found: &mut Decoded) -> Result<Matching> {
+    /// Which rows match, and the early columns of those, as they are put together to record batches.
+    fn evaluate(
+        &self,
+        chunks: &ColumnChunks,
+        rows_at_once: usize,
+        found: &mut Decoded,
+    ) -> Result<(BooleanBuffer, BatchCoalescer)> {
         let mut matches = BooleanBufferBuilder::new(0);
         let mut early = BatchCoalescer::new(Arc::clone(self.early.schema()), rows_at_once);
-        for rows in self.early.decode(chunks)? {
+        for rows in self.early.decode(chunks, rows_at_once)? {
             let rows = self.early.project(&rows?)?;
             let of_rows = self.filter.matches(&rows)?;
             let of_rows = of_rows.unwrap_or_else(|| BooleanArray::from(vec![true; rows.num_rows()]));
@@ -101,25 +117,19 @@ impl LateColumns {
             early.push_batch_with_filter(rows, &of_rows)?;
         }
         early.finish_buffered_batch()?;
-        let matches = matches.finish();
-        let late = match matches.has_true() {
-            true => Some(self.late.decode(&chunks.keeping(matches))?),
-            false => None,
-        };
-        Ok(Matching { early, late })
+        Ok((matches.finish(), early))
     }
+}
 
-    fn join(&self, early: &RecordBatch, late: &RecordBatch) -> Result<RecordBatch> {
-        let rows = early.num_rows();
-        if late.num_rows() != rows {
-            return internal_err!("{} rows of late columns are decoded, expected {rows}", late.num_rows());
+/// The rows of the only column of `decoding` that are `kept`.
+fn kept_values(decoding: &FileDecoding, chunks: ColumnChunks, kept: &BooleanBuffer) -> Result<ArrayRef> {
+    let rows = kept.count_set_bits();
+    let mut decoder = decoding.decode(&chunks.keeping(kept.clone()), rows)?;
+    match (decoder.next().transpose()?, decoder.next()) {
+        (Some(values), None) if values.num_rows() == rows => {
+            Ok(Arc::clone(decoding.project(&values)?.column(0)))
         }
-        let columns = self.places.iter().map(|&place| match place {
-            Place::Early(at) => Arc::clone(early.column(at)),
-            Place::Late(at) => Arc::clone(late.column(at)),
-        });
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect(), &options)?)
+        _ => internal_err!("a late column has more or fewer than {rows} rows"),
     }
 }
 
@@ -127,21 +137,27 @@ fn is_plain(footer: &ParquetMetaData, row_group: usize, column: usize) -> bool {
     PlainValues::of(footer.row_group(row_group).column(column)).is_some()
 }
 
-/// Row groups of which it is known which rows match.
+/// Rows that match.
 struct Matching {
     early: BatchCoalescer,
-    /// `None`: no row matches.
-    late: Option<ParquetRecordBatchReader>,
+    /// Of all these rows.
+    late: Vec<ArrayRef>,
+    /// Rows given.
+    given: usize,
 }
 
 impl Matching {
     fn next(&mut self, columns: &LateColumns) -> Result<Option<RecordBatch>> {
-        let late = self.late.as_mut().and_then(Iterator::next).transpose()?;
-        match (self.early.next_completed_batch(), late) {
-            (Some(early), Some(late)) => columns.join(&early, &columns.late.project(&late)?).map(Some),
-            (None, None) => Ok(None),
-            _ => internal_err!("columns of the same rows have more or fewer than others"),
-        }
+        let Some(early) = self.early.next_completed_batch() else { return Ok(None) };
+        let (start, rows) = (self.given, early.num_rows());
+        self.given += rows;
+        let column = |&place: &Place| match place {
+            Place::Early(at) => Arc::clone(early.column(at)),
+            Place::Late(at) => self.late[at].slice(start, rows),
+        };
+        let found = columns.places.iter().map(column).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&columns.schema), found, &options)?))
     }
 }
 
@@ -173,6 +189,10 @@ impl LateRun {
     ) -> Result<Option<Self>> {
         let Some(&first) = row_groups.first() else { return Ok(None) };
         let Some((known, reader)) = scan.open(file).await? else { return Ok(None) };
+        let footer = known.decoding.footer();
+        if row_groups.iter().any(|&group| footer.row_group(group).num_rows() > MOST_ROWS) {
+            return Ok(None);
+        }
         let late = match known.late.get() {
             Some(late) => late,
             None => {
@@ -201,19 +221,18 @@ impl LateRun {
         loop {
             match &mut self.current {
                 Current::Nothing => {
-                    let (row_groups, ranges) = next_row_groups(&file.decoding, &mut self.ahead)?;
+                    let (row_groups, _) = next_row_groups(&file.decoding, &mut self.ahead)?;
                     if row_groups.is_empty() {
                         return Ok(None);
                     }
-                    let bytes = self.reader.read_together(&ranges).await?;
-                    let (count, is_late) = (row_groups.len(), columns.is_for(&row_groups));
-                    let chunks = file.decoding.chunks(row_groups, bytes);
-                    self.current = match is_late {
+                    self.current = match columns.is_for(&row_groups) {
                         true => {
-                            self.scan.metrics.late.add(count);
-                            Current::Late(columns.start(&chunks, self.scan.wanted.batch_size, found)?)
+                            Current::Late(self.matching(&file.decoding, columns, &row_groups, found).await?)
                         }
-                        false => Current::Whole(file.decoding.decode(&chunks)?),
+                        false => {
+                            let chunks = self.read(&file.decoding, &row_groups).await?;
+                            Current::Whole(file.decoding.decode(&chunks, self.scan.wanted.batch_size)?)
+                        }
                     };
                 }
                 Current::Late(matching) => match matching.next(columns)? {
@@ -232,5 +251,47 @@ impl LateRun {
                 },
             }
         }
+    }
+
+    /// The rows of `row_groups` that match. One large row group is read column by column, each while the last one's memory is
+    /// still in the processor's cache; small ones all at once.
+    async fn matching(
+        &mut self,
+        decoding: &FileDecoding,
+        columns: &LateColumns,
+        row_groups: &[usize],
+        found: &mut Decoded,
+    ) -> Result<Matching> {
+        self.scan.metrics.late.add(row_groups.len());
+        let all = match row_groups {
+            [_] => None,
+            _ => Some(self.read(decoding, row_groups).await?),
+        };
+        let (matches, early) = {
+            let read = match &all {
+                Some(all) => all.clone(),
+                None => self.read(&columns.early, row_groups).await?,
+            };
+            columns.evaluate(&read, self.scan.wanted.batch_size, found)?
+        };
+        let mut late = Vec::with_capacity(columns.late.len());
+        for column in columns.late.iter().filter(|_| matches.has_true()) {
+            let read = match &all {
+                Some(all) => all.clone(),
+                None => self.read(column, row_groups).await?,
+            };
+            late.push(kept_values(column, read, &matches)?);
+        }
+        Ok(Matching { early, late, given: 0 })
+    }
+
+    /// The columns of `decoding`.
+    async fn read(&mut self, decoding: &FileDecoding, row_groups: &[usize]) -> Result<ColumnChunks> {
+        let mut ranges = vec![];
+        for &row_group in row_groups {
+            ranges.extend(ColumnChunks::ranges(decoding.footer(), row_group, decoding.columns())?);
+        }
+        let bytes = self.reader.read_together(&ranges).await?;
+        Ok(decoding.chunks(row_groups.to_vec(), bytes))
     }
 }

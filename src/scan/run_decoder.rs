@@ -261,6 +261,7 @@ impl Reading {
 struct OpenRun {
     file: Arc<KnownFile>,
     reader: PinnedReader,
+    rows_at_once: usize,
     /// Row groups that are not read yet.
     ahead: VecDeque<usize>,
     decoder: Option<ParquetRecordBatchReader>,
@@ -274,7 +275,8 @@ impl OpenRun {
         let Some((file, reader)) = scan.open(&run.file).await? else { return Ok(None) };
         scan.note_read(&file, run.row_groups.len());
         let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
-        Ok(Some(Self { file, reader, ahead, decoder: None, matches }))
+        let rows_at_once = scan.wanted.batch_size;
+        Ok(Some(Self { file, reader, rows_at_once, ahead, decoder: None, matches }))
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -301,7 +303,7 @@ impl OpenRun {
             }
             let bytes = self.reader.read_together(&ranges).await?;
             let chunks = decoding.chunks(row_groups, bytes);
-            self.decoder = Some(decoding.decode(&chunks)?);
+            self.decoder = Some(decoding.decode(&chunks, self.rows_at_once)?);
         }
     }
 }
