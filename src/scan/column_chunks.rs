@@ -75,8 +75,8 @@ impl ColumnChunks {
     }
 
     /// The same of the rows that are `kept`, for decoding columns that are [`PlainValues`] in all row groups.
-    pub(super) fn keeping(&self, kept: BooleanBuffer) -> Self {
-        Self { kept: Some(kept), ..self.clone() }
+    pub(super) fn keeping(self, kept: BooleanBuffer) -> Self {
+        Self { kept: Some(kept), ..self }
     }
 }
 

@@ -149,13 +149,15 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 fn levels_of_present(rows: u32) -> Vec<u8> {
     let mut levels = vec![];
     let mut header = u64::from(rows) << 1;
-    while header >= 0x80 {
-        levels.push((header & 0x7f) as u8 | 0x80);
+    loop {
+        let [lowest, ..] = header.to_le_bytes();
         header >>= 7;
+        if header == 0 {
+            levels.extend([lowest, 1]);
+            return levels;
+        }
+        levels.push(lowest | 0x80);
     }
-    levels.push(header as u8);
-    levels.push(1);
-    levels
 }
 
 /// Appends those of `values` that are `kept`; there are as many of both.
@@ -286,7 +288,8 @@ mod tests {
         let mut damaged = [0, 0];
         for version in VERSIONS {
             let whole = file(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()), version);
-            let footer = ParquetRecordBatchReaderBuilder::try_new(whole.clone()).unwrap().metadata().clone();
+            let builder = ParquetRecordBatchReaderBuilder::try_new(whole.clone()).unwrap();
+            let footer = builder.metadata();
             let end = footer.row_groups().iter().flat_map(|group| group.columns());
             let end = end.map(|column| column.byte_range()).map(|(start, length)| start + length).max();
             let kept = kept(|i| i % 7 == 2 && i / 100 != 4);
