@@ -252,11 +252,14 @@ impl OpenChunk {
     /// Of the data page `page`, which was read last, the values that are `kept`.
     fn cut(&self, page: &Page, values: PlainValues, kept: &BooleanBuffer) -> Result<Page> {
         let (levels, before, is_compressed) = match page {
-            Page::DataPage { encoding: Encoding::PLAIN, def_level_encoding: Encoding::RLE, .. } => {
+            Page::DataPage { encoding: Encoding::PLAIN, def_level_encoding, .. }
+                if !values.has_levels() || *def_level_encoding == Encoding::RLE =>
+            {
                 (Levels::Prefixed, 0, self.decompresses)
             }
             Page::DataPageV2 {
                 encoding: Encoding::PLAIN,
+                num_nulls: 0,
                 def_levels_byte_len,
                 rep_levels_byte_len: 0,
                 is_compressed,

@@ -52,6 +52,10 @@ impl PlainValues {
         is_it.then_some(Self { width, has_levels })
     }
 
+    pub(super) fn has_levels(self) -> bool {
+        self.has_levels
+    }
+
     /// The data page that has only those of the values of another that are `kept`.
     ///
     /// # Errors

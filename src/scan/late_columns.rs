@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions,
-};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::BatchCoalescer;
+use datafusion::arrow::compute::{BatchCoalescer, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -22,9 +21,11 @@ use super::filter_placement::{Decoded, LateFilter};
 use super::kept_rows::PlainValues;
 use super::reader::PinnedReader;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
+use crate::sink::record_batch_bytes;
 
-/// Of a row group with more rows, those that match might take too much memory, all of them together.
-const MOST_ROWS: i64 = 1 << 20;
+/// Bytes of rows that match, in the columns that are decoded early or in the others, before any is given on: with more, all
+/// columns are decoded together, and given on one record batch after the other.
+const MOST_BYTES: usize = 32 << 20;
 
 /// Two ways to decode the columns of one file.
 pub(super) struct LateColumns {
@@ -98,39 +99,53 @@ impl LateColumns {
         columns.all(|&column| row_groups.iter().all(|&group| is_plain(footer, group, column)))
     }
 
-    /// Which rows match, and the early columns of those, as they are put together to record batches.
+    /// Which rows match, and the early columns of those; `None` if they take too much memory.
     fn evaluate(
         &self,
         chunks: &ColumnChunks,
         rows_at_once: usize,
         found: &mut Decoded,
-    ) -> Result<(BooleanBuffer, BatchCoalescer)> {
+    ) -> Result<Option<(BooleanBuffer, BatchCoalescer)>> {
         let mut matches = BooleanBufferBuilder::new(0);
         let mut early = BatchCoalescer::new(Arc::clone(self.early.schema()), rows_at_once);
+        let (mut of_chunks, mut bytes) = (*found, 0);
         for rows in self.early.decode(chunks, rows_at_once)? {
-            let rows = self.early.project(&rows?)?;
-            let of_rows = self.filter.matches(&rows)?;
-            let of_rows = of_rows.unwrap_or_else(|| BooleanArray::from(vec![true; rows.num_rows()]));
-            found.batches += 1;
-            found.empty += u64::from(!of_rows.has_true());
-            matches.append_buffer(of_rows.values());
-            early.push_batch_with_filter(rows, &of_rows)?;
+            let mut rows = self.early.project(&rows?)?;
+            match self.filter.matches(&rows)? {
+                Some(of_rows) => {
+                    matches.append_buffer(of_rows.values());
+                    // Text is copied out of its pages below, if little of it is left: not where the coalescer filters.
+                    rows = filter_record_batch(&rows, &of_rows)?;
+                }
+                None => matches.append_n(rows.num_rows(), true),
+            }
+            of_chunks.note(&rows);
+            bytes += record_batch_bytes(&rows);
+            if bytes > MOST_BYTES {
+                return Ok(None);
+            }
+            early.push_batch(rows)?;
         }
         early.finish_buffered_batch()?;
-        Ok((matches.finish(), early))
+        let matches = matches.finish();
+        if matches.count_set_bits().saturating_mul(8 * self.late.len()) > MOST_BYTES {
+            return Ok(None);
+        }
+        *found = of_chunks;
+        Ok(Some((matches, early)))
     }
 }
 
-/// The rows of the only column of `decoding` that are `kept`.
-fn kept_values(decoding: &FileDecoding, chunks: ColumnChunks, kept: &BooleanBuffer) -> Result<ArrayRef> {
-    let rows = kept.count_set_bits();
-    let mut decoder = decoding.decode(&chunks.keeping(kept.clone()), rows)?;
-    match (decoder.next().transpose()?, decoder.next()) {
-        (Some(values), None) if values.num_rows() == rows => {
-            Ok(Arc::clone(decoding.project(&values)?.column(0)))
-        }
-        _ => internal_err!("a late column has more or fewer than {rows} rows"),
-    }
+/// The rows of the only column of `decoding` that are `kept`, cut as the early columns are.
+fn kept_values(
+    decoding: &FileDecoding,
+    chunks: ColumnChunks,
+    kept: &BooleanBuffer,
+    rows_at_once: usize,
+) -> Result<IntoIter<ArrayRef>> {
+    let decoder = decoding.decode(&chunks.keeping(kept.clone()), rows_at_once)?;
+    let values = decoder.map(|values| Ok(Arc::clone(decoding.project(&values?)?.column(0))));
+    Ok(values.collect::<Result<Vec<_>>>()?.into_iter())
 }
 
 fn is_plain(footer: &ParquetMetaData, row_group: usize, column: usize) -> bool {
@@ -140,20 +155,23 @@ fn is_plain(footer: &ParquetMetaData, row_group: usize, column: usize) -> bool {
 /// Rows that match.
 struct Matching {
     early: BatchCoalescer,
-    /// Of all these rows.
-    late: Vec<ArrayRef>,
-    /// Rows given.
-    given: usize,
+    /// Of each column the values of the next record batches.
+    late: Vec<IntoIter<ArrayRef>>,
 }
 
 impl Matching {
     fn next(&mut self, columns: &LateColumns) -> Result<Option<RecordBatch>> {
-        let Some(early) = self.early.next_completed_batch() else { return Ok(None) };
-        let (start, rows) = (self.given, early.num_rows());
-        self.given += rows;
+        let early = self.early.next_completed_batch();
+        let late: Vec<ArrayRef> = self.late.iter_mut().filter_map(Iterator::next).collect();
+        let rows = early.as_ref().map_or(0, RecordBatch::num_rows);
+        let expected = if early.is_some() { self.late.len() } else { 0 };
+        if late.len() != expected || late.iter().any(|values| values.len() != rows) {
+            return internal_err!("late columns have more or fewer rows than match");
+        }
+        let Some(early) = early else { return Ok(None) };
         let column = |&place: &Place| match place {
             Place::Early(at) => Arc::clone(early.column(at)),
-            Place::Late(at) => self.late[at].slice(start, rows),
+            Place::Late(at) => Arc::clone(&late[at]),
         };
         let found = columns.places.iter().map(column).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -189,10 +207,6 @@ impl LateRun {
     ) -> Result<Option<Self>> {
         let Some(&first) = row_groups.first() else { return Ok(None) };
         let Some((known, reader)) = scan.open(file).await? else { return Ok(None) };
-        let footer = known.decoding.footer();
-        if row_groups.iter().any(|&group| footer.row_group(group).num_rows() > MOST_ROWS) {
-            return Ok(None);
-        }
         let late = match known.late.get() {
             Some(late) => late,
             None => {
@@ -225,11 +239,13 @@ impl LateRun {
                     if row_groups.is_empty() {
                         return Ok(None);
                     }
-                    self.current = match columns.is_for(&row_groups) {
-                        true => {
-                            Current::Late(self.matching(&file.decoding, columns, &row_groups, found).await?)
-                        }
-                        false => {
+                    let matching = match columns.is_for(&row_groups) {
+                        true => self.matching(&file.decoding, columns, &row_groups, found).await?,
+                        false => None,
+                    };
+                    self.current = match matching {
+                        Some(matching) => Current::Late(matching),
+                        None => {
                             let chunks = self.read(&file.decoding, &row_groups).await?;
                             Current::Whole(file.decoding.decode(&chunks, self.scan.wanted.batch_size)?)
                         }
@@ -253,36 +269,41 @@ impl LateRun {
         }
     }
 
-    /// The rows of `row_groups` that match. One large row group is read column by column, each while the last one's memory is
-    /// still in the processor's cache; small ones all at once.
+    /// The rows of `row_groups` that match, if they take little memory. One large row group is read column by column, each
+    /// while the last one's memory is still in the processor's cache; small ones all at once.
     async fn matching(
         &mut self,
         decoding: &FileDecoding,
         columns: &LateColumns,
         row_groups: &[usize],
         found: &mut Decoded,
-    ) -> Result<Matching> {
-        self.scan.metrics.late.add(row_groups.len());
+    ) -> Result<Option<Matching>> {
+        let rows_at_once = self.scan.wanted.batch_size;
         let all = match row_groups {
             [_] => None,
             _ => Some(self.read(decoding, row_groups).await?),
         };
-        let (matches, early) = {
+        let evaluated = {
             let read = match &all {
                 Some(all) => all.clone(),
                 None => self.read(&columns.early, row_groups).await?,
             };
-            columns.evaluate(&read, self.scan.wanted.batch_size, found)?
+            columns.evaluate(&read, rows_at_once, found)?
         };
+        let Some((matches, early)) = evaluated else { return Ok(None) };
+        self.scan.metrics.late.add(row_groups.len());
         let mut late = Vec::with_capacity(columns.late.len());
-        for column in columns.late.iter().filter(|_| matches.has_true()) {
+        for column in &columns.late {
+            if !matches.has_true() {
+                break;
+            }
             let read = match &all {
                 Some(all) => all.clone(),
                 None => self.read(column, row_groups).await?,
             };
-            late.push(kept_values(column, read, &matches)?);
+            late.push(kept_values(column, read, &matches, rows_at_once)?);
         }
-        Ok(Matching { early, late, given: 0 })
+        Ok(Some(Matching { early, late }))
     }
 
     /// The columns of `decoding`.

@@ -103,9 +103,7 @@ impl RunScan {
         })
         .boxed()
     }
-}
 
-impl RunScan {
     /// `None` if `file` is left to DataFusion.
     pub(super) async fn open(
         &self,

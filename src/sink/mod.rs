@@ -47,6 +47,7 @@ pub(crate) use data_sink::{AfterCommit, OdpSink, WriteRequest};
 pub(crate) use parquet_options::ParquetWriting;
 pub(crate) use report::LastWrite;
 pub use report::{WriteReport, WrittenColumn, WrittenFile};
+pub(crate) use row_bytes::record_batch_bytes;
 pub(crate) use target::Target;
 pub use write_mode::WriteMode;
 pub use write_options::{WriteMetadataFiles, WriteOptions};
