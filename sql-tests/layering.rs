@@ -6,16 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate, and the modules it may import besides itself.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("error", &[]),
     ("options", &["error"]),
     ("date_part", &[]),
+    ("row_bytes", &[]),
     ("geo", &["error", "options"]),
     ("dataset", &["error", "options", "geo"]),
     ("filter", &["error", "options", "geo", "dataset"]),
     ("discover", &["error", "options", "geo", "dataset"]),
-    ("scan", &["error", "options", "geo", "dataset", "discover"]),
-    ("sink", &["error", "options", "geo", "dataset", "discover"]),
+    ("scan", &["error", "options", "row_bytes", "geo", "dataset", "discover"]),
+    ("sink", &["error", "options", "row_bytes", "geo", "dataset", "discover"]),
     ("table", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink"]),
     (
         "register",

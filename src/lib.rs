@@ -78,6 +78,7 @@ mod filter;
 mod geo;
 mod options;
 mod register;
+mod row_bytes;
 mod scan;
 mod sink;
 mod table;

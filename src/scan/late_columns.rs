@@ -21,7 +21,7 @@ use super::filter_placement::{Decoded, LateFilter};
 use super::kept_rows::PlainValues;
 use super::reader::PinnedReader;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
-use crate::sink::record_batch_bytes;
+use crate::row_bytes::record_batch_bytes;
 
 /// Bytes of rows that match, in the columns that are decoded early or in the others, before any is given on: with more, all
 /// columns are decoded together, and given on one record batch after the other.

@@ -20,8 +20,8 @@ use super::assembler::{Command, Held, Place};
 use super::encoder::Encoder;
 use super::metrics::SinkMetrics;
 use super::partitioning::{Partitioner, PendingRows};
-use super::row_bytes::record_batch_bytes;
 use super::row_groups::RowGroupCutter;
+use crate::row_bytes::record_batch_bytes;
 
 /// Rows that tell how large a row is.
 const SAMPLE_ROWS: usize = 10_000;

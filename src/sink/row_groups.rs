@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::RecordBatch;
 
-use super::row_bytes::record_batch_bytes;
+use crate::row_bytes::record_batch_bytes;
 
 /// The rows of one file, or of several after each other, in order.
 #[derive(Debug)]

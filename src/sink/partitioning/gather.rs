@@ -13,7 +13,7 @@ use datafusion::arrow::downcast_dictionary_array;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::HashMap;
 
-use crate::sink::row_bytes::record_batch_bytes;
+use crate::row_bytes::record_batch_bytes;
 
 /// From this average number of rows on, pieces are copied as a whole; below, row by row.
 const LONG_PIECE_ROWS: usize = 16;

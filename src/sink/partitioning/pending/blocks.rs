@@ -5,8 +5,8 @@ use std::ops::Range;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_datafusion_err};
 
+use crate::row_bytes::record_batch_bytes_with_dictionaries;
 use crate::sink::partitioning::spill_file::SpilledRows;
-use crate::sink::row_bytes::record_batch_bytes_with_dictionaries;
 
 /// Adjacent rows of one block.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ use datafusion::physical_plan::metrics::SpillMetrics;
 use super::gather::{gather, with_own_memory};
 use super::partitioner::ArrangedRows;
 use super::spill_file::SpillFiles;
-use crate::sink::row_bytes::record_batch_bytes_with_dictionaries;
+use crate::row_bytes::record_batch_bytes_with_dictionaries;
 use blocks::{Block, Blocks, Piece, Place, for_each_range};
 use relocation::Relocation;
 
