@@ -193,7 +193,7 @@ pub(super) struct LateRun {
 enum Current {
     Nothing,
     Late(Matching),
-    /// All columns are decoded before the filter: they are not [`PlainValues`] here.
+    /// All columns are decoded before the filter: some are not [`PlainValues`] here, or too much matches.
     Whole(ParquetRecordBatchReader),
 }
 
