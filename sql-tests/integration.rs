@@ -6,6 +6,7 @@ mod equivalence;
 mod filter_cases;
 mod fixtures;
 mod geometry_metadata;
+mod group_by_codes;
 mod interop;
 mod language_equivalence;
 mod layering;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate, and the modules it may import besides itself.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("error", &[]),
     ("options", &["error"]),
     ("date_part", &[]),
@@ -16,11 +16,24 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("filter", &["error", "options", "geo", "dataset"]),
     ("discover", &["error", "options", "geo", "dataset"]),
     ("scan", &["error", "options", "row_bytes", "geo", "dataset", "discover"]),
+    ("aggregate", &["options", "scan"]),
     ("sink", &["error", "options", "row_bytes", "geo", "dataset", "discover"]),
     ("table", &["error", "options", "geo", "dataset", "filter", "discover", "scan", "sink"]),
     (
         "register",
-        &["error", "options", "date_part", "geo", "dataset", "filter", "discover", "scan", "sink", "table"],
+        &[
+            "error",
+            "options",
+            "date_part",
+            "geo",
+            "dataset",
+            "filter",
+            "discover",
+            "scan",
+            "aggregate",
+            "sink",
+            "table",
+        ],
     ),
 ];
 

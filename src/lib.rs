@@ -58,6 +58,7 @@
 //! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
 //! | `discover` | from locations to a snapshot: listing, footers or the snapshot file, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
+//! | `aggregate` | groups of text, by the codes that a scan gives for it |
 //! | `sink` | writing: [`WriteOptions`], [`WriteReport`]; partitions, GeoParquet, the commit |
 //! | `table` | [`OdpTableProvider`], its factory for SQL, [`Selection`], [`BatchTicket`], the table functions `odp_…` |
 //! | `register` | [`register`]: all of it added to a session |
@@ -70,6 +71,7 @@
 //! | `h3` | no | `h3_cell` and `h3_boundary`: the H3 grid of hexagons |
 //!
 //! Options, settings, rules and what is not supported yet: `README.md`.
+mod aggregate;
 mod dataset;
 mod date_part;
 mod discover;

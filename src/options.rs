@@ -33,6 +33,9 @@ extensions_options! {
         /// Evaluate filters while Parquet is decoded, so that other columns are read for matching rows only.
         pub pushdown_filters: bool, default = true
 
+        /// Group by the codes of dictionaries where text has them, instead of by the text of each row.
+        pub group_by_codes: bool, default = true
+
         /// Coordinates of the datasets hold no NaN, and geometries are neither empty nor malformed: then a batch or
         /// page that lies inside an area is known to match whole. Unset, that is known of rows that were read once.
         pub finite_coordinates: bool, default = false

@@ -21,6 +21,7 @@ use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels}
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::coded_columns::as_codes;
 use super::column_chunks::ColumnChunks;
 
 /// What a scan wants of each of its files.
@@ -44,6 +45,7 @@ pub(super) struct FileDecoding {
     /// For each column of the scan those that it is made of.
     columns_of: Vec<Vec<usize>>,
     projector: Projector,
+    has_codes: bool,
     /// Of the scan: what it calls nullable may not be so in the file.
     schema: SchemaRef,
 }
@@ -67,7 +69,7 @@ impl FileDecoding {
         }
 
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
-        let found = match apply_file_schema_type_coercions(table, metadata.schema()) {
+        let mut found = match apply_file_schema_type_coercions(table, metadata.schema()) {
             Some(coerced) => Arc::new(coerced),
             None => Arc::clone(metadata.schema()),
         };
@@ -76,6 +78,14 @@ impl FileDecoding {
             let simplifier = PhysicalExprSimplifier::new(&found);
             projection = projection.try_map_exprs(|expr| simplifier.simplify(adapter.rewrite(expr)?))?;
         }
+
+        let has_codes = match as_codes(&projection, &found, &footer)? {
+            Some((coded, types)) => {
+                (projection, found) = (coded, types);
+                true
+            }
+            None => false,
+        };
 
         let read: BTreeSet<usize> = projection
             .expr_iter()
@@ -87,8 +97,8 @@ impl FileDecoding {
             .filter(|&column| read.contains(&descriptor.get_column_root_idx(column)))
             .collect();
         let is_plain = |data_type: &DataType| {
-            !data_type.is_nested()
-                && !matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..))
+            let is_coded = matches!(data_type, DataType::Dictionary(..)) && !has_codes;
+            !data_type.is_nested() && !is_coded && !matches!(data_type, DataType::RunEndEncoded(..))
         };
         if read.is_empty()
             || columns.len() != read.len()
@@ -114,6 +124,7 @@ impl FileDecoding {
             columns: columns.into(),
             columns_of,
             projector: projection.make_projector(&decoded)?,
+            has_codes,
             schema,
         }))
     }
@@ -124,6 +135,12 @@ impl FileDecoding {
 
     pub(super) fn columns(&self) -> &Arc<[usize]> {
         &self.columns
+    }
+
+    /// Whether columns are given as the codes in their pages: those of one row group are decoded at a time, since each has
+    /// its own.
+    pub(super) fn has_codes(&self) -> bool {
+        self.has_codes
     }
 
     /// Positions among the columns of the file of those that each column of the scan is made of.

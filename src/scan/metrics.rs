@@ -113,6 +113,7 @@ impl ScanMetrics {
                 row_groups: counter("row_groups_read_in_runs"),
                 proven: counter("row_groups_matched_by_bounds"),
                 late: counter("row_groups_decoded_late"),
+                coded: counter("row_groups_given_as_codes"),
                 retries: counter("run_retries"),
             },
         }

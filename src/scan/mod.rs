@@ -3,6 +3,7 @@
 mod admission;
 mod certainty;
 mod coalesce;
+mod coded_columns;
 mod column_chunks;
 mod file_decoding;
 mod filter_placement;
@@ -26,6 +27,7 @@ mod spatial;
 mod step_back;
 
 pub(crate) use certainty::{Certainty, certainty_of};
+pub(crate) use coded_columns::with_codes;
 pub(crate) use ordered_concat::OrderedConcatExec;
 pub(crate) use ordered_concat_rule::{OrderedConcatRule, with_batches_apart};
 pub(crate) use plan::{ScanRequest, plan_scan};

@@ -97,6 +97,11 @@ impl PinnedReaderFactory {
         self.is_local
     }
 
+    /// The footer of a file of the snapshot, if it need not be read.
+    pub(super) fn known_footer(&self, file: &ObjectMeta) -> Option<Arc<ParquetMetaData>> {
+        cached_footer(file, self.cache.as_ref(), PageIndexPolicy::Skip)
+    }
+
     /// Readers that give page indexes along with footers: checked, and read once for all partitions. Left to itself
     /// DataFusion's opener reads a file's whole page index again for each partition.
     pub(crate) fn with_page_index(self) -> Self {

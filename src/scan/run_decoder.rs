@@ -41,6 +41,8 @@ pub(super) struct RunMetrics {
     pub(super) proven: Count,
     /// Of these, those of which the filter's columns were decoded first, and of others only the rows that match.
     pub(super) late: Count,
+    /// Of these, those that text was given of as the codes in their pages.
+    pub(super) coded: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -137,6 +139,9 @@ impl RunScan {
         file.metrics.row_groups_pruned_statistics.add_matched(row_groups);
         file.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
         self.metrics.row_groups.add(row_groups);
+        if file.decoding.has_codes() {
+            self.metrics.coded.add(row_groups);
+        }
         if self.purpose == Purpose::Proven {
             self.metrics.proven.add(row_groups);
         }
@@ -339,6 +344,9 @@ pub(super) fn next_row_groups(
         taken.push(row_group);
         ranges.extend(next);
         ahead.pop_front();
+        if decoding.has_codes() {
+            break;
+        }
     }
     Ok((taken, ranges))
 }

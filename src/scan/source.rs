@@ -27,6 +27,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::admission::Gate;
 use super::certainty::proven_batches;
@@ -178,6 +179,25 @@ impl OdpSource {
             true => Arc::new(parquet.clone().with_pushdown_filters(true)),
             false => Arc::clone(&self.inner),
         }
+    }
+
+    /// Whether rows leave as they are in their batches, all of local files.
+    pub(super) fn reads_whole_batches(&self) -> bool {
+        self.filter().is_none()
+            && self.spatial.conjuncts.is_empty()
+            && !self.is_sorted
+            && self.scan.readers.is_local()
+            && self.table_schema().virtual_columns().is_empty()
+    }
+
+    /// Of the first, a middle and the last file; `None` without files, or if they are not in memory.
+    pub(super) fn footers_to_look_at(&self) -> Option<Vec<Arc<ParquetMetaData>>> {
+        let ScanShape { snapshot, kept, readers, .. } = self.scan();
+        let batches = [kept.first(), kept.get(kept.len() / 2), kept.last()];
+        let footer = |batch: Option<&usize>| {
+            readers.known_footer(&snapshot.file_of(snapshot.batches().get(*batch?)?).object_meta)
+        };
+        batches.into_iter().map(footer).collect()
     }
 
     /// The readers to open; with page indexes if there is a filter to prune pages by.

@@ -1,0 +1,332 @@
+//! Groups of text by the codes of its dictionaries: the answer, the plan, the work saved.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::common::{Result as DataFusionResult, resources_err};
+use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation, UnboundedMemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::{WriterProperties, WriterVersion};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_odp::OdpTableProvider;
+
+use crate::fixtures::{Result, metric, run, session, shown, write_with};
+
+const OPERATOR: &str = "GroupByCodesExec";
+const CODED: &str = "row_groups_given_as_codes";
+
+/// Text of `texts` kinds, some longer than a view holds, now and then NULL, and numbers.
+fn rows(first: i64, rows: i64, texts: i64) -> Result<RecordBatch> {
+    let name = |id: i64| match id % 101 {
+        0 => None,
+        _ => {
+            Some(format!("{}-{}", if id % 2 == 0 { "st" } else { "a name of many letters" }, id * 7 % texts))
+        }
+    };
+    let ids = first..first + rows;
+    let columns = [
+        ("id", Arc::new(Int64Array::from_iter_values(ids.clone())) as ArrayRef, false),
+        ("station", Arc::new(StringArray::from_iter(ids.clone().map(name))), true),
+        (
+            "depth",
+            Arc::new(Int64Array::from_iter(ids.clone().map(|id| (id % 13 != 5).then_some(id % 200)))),
+            true,
+        ),
+        ("temperature", Arc::new(ids.map(|id| Some(id as f64 / 8.0)).collect::<Float64Array>()), true),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+fn properties(row_group: usize) -> Result<WriterProperties> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(row_group))
+        .set_data_page_row_count_limit(9_000)
+        .build())
+}
+
+async fn open(ctx: &SessionContext, dir: &Path) -> Result<()> {
+    let location = dir.to_str().ok_or("path is not UTF-8")?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(ctx, location).await?))?;
+    Ok(())
+}
+
+/// Rows, sum of depths, count of depths, least and greatest temperature of each text.
+type Expected = BTreeMap<Option<String>, (i64, i64, i64, f64, f64)>;
+
+fn by_hand(all: &[RecordBatch]) -> Expected {
+    let mut groups = Expected::new();
+    for rows in all {
+        let stations = rows.column(1).as_string::<i32>();
+        let depths = rows.column(2).as_primitive::<Int64Type>();
+        let temperatures = rows.column(3).as_primitive::<Float64Type>();
+        for row in 0..rows.num_rows() {
+            let station = stations.is_valid(row).then(|| stations.value(row).to_owned());
+            let temperature = temperatures.value(row);
+            let group = groups.entry(station).or_insert((0, 0, 0, f64::INFINITY, f64::NEG_INFINITY));
+            group.0 += 1;
+            if depths.is_valid(row) {
+                group.1 += depths.value(row);
+                group.2 += 1;
+            }
+            (group.3, group.4) = (group.3.min(temperature), group.4.max(temperature));
+        }
+    }
+    groups
+}
+
+const BY_STATION: &str = "SELECT station, count(*) AS n, sum(depth) AS d, count(depth) AS c, min(temperature) AS l, \
+                          max(temperature) AS g FROM t GROUP BY station ORDER BY station NULLS FIRST";
+
+fn check(rows: &[RecordBatch], expected: &Expected) -> Result<()> {
+    let schema = rows.first().ok_or("no rows")?.schema();
+    let rows = concat_batches(&schema, rows)?;
+    assert_eq!(rows.num_rows(), expected.len());
+    for (row, (station, (n, d, c, least, greatest))) in expected.iter().enumerate() {
+        let found = rows.column(0).as_string_view();
+        let found = found.is_valid(row).then(|| found.value(row).to_owned());
+        let number = |at: usize| rows.column(at).as_primitive::<Int64Type>().value(row);
+        let float = |at: usize| rows.column(at).as_primitive::<Float64Type>().value(row);
+        assert_eq!((&found, number(1), number(2), number(3)), (station, *n, *d, *c));
+        assert_eq!((float(4), float(5)), (*least, *greatest));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn text_is_grouped_by_its_codes() -> Result<()> {
+    for (version, row_group) in [(WriterVersion::PARQUET_1_0, 40_000), (WriterVersion::PARQUET_2_0, 90_000)] {
+        let dir = tempfile::tempdir()?;
+        let data = [rows(0, 120_000, 50)?, rows(120_000, 100_000, 61)?];
+        for (file, rows) in data.iter().enumerate() {
+            let properties = properties(row_group)?.into_builder().set_writer_version(version).build();
+            write_with(&dir.path().join(format!("{file}.parquet")), rows, properties)?;
+        }
+        let expected = by_hand(&data);
+        let row_groups = 120_000_usize.div_ceil(row_group) + 100_000_usize.div_ceil(row_group);
+        for partitions in [2, 5] {
+            let ctx = session(partitions, &[])?;
+            open(&ctx, dir.path()).await?;
+            let (found, plan) = run(&ctx, BY_STATION).await?;
+            check(&found, &expected)?;
+            let shown = shown(&plan);
+            assert!(shown.contains("GroupByCodesExec: mode=Partial, gby=[station], aggr=["), "{shown}");
+            assert!(
+                shown.contains("AggregateExec: mode=FinalPartitioned")
+                    && !shown.contains("mode=Partial, gby=[station@")
+            );
+            assert!(shown.contains("CAST(station"), "{shown}");
+            assert_eq!(metric(&plan, CODED), row_groups, "{shown}");
+            // Partitions that take record batches in turn meet a dictionary again and again.
+            let dictionaries = metric(&plan, "dictionaries");
+            assert!(dictionaries == row_groups || partitions > 2 && dictionaries > row_groups, "{shown}");
+            assert!(metric(&plan, "texts_compared") <= partitions * row_groups * 123, "{shown}");
+            assert_eq!(metric(&plan, "run_retries"), 0);
+
+            let off = session(partitions, &[("odp.group_by_codes", "false")])?;
+            open(&off, dir.path()).await?;
+            let (without, plan) = run(&off, BY_STATION).await?;
+            assert!(!self::shown(&plan).contains(OPERATOR));
+            assert_eq!(metric(&plan, CODED), 0);
+            check(&without, &expected)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write_with(&dir.path().join("year=2020/a.parquet"), &rows(0, 80_000, 50)?, properties(40_000)?)?;
+    // Without dictionaries, with another order of columns, with dictionaries that end before the column does.
+    let plain = properties(40_000)?.into_builder().set_dictionary_enabled(false).build();
+    write_with(&dir.path().join("year=2020/b.parquet"), &rows(80_000, 50_000, 50)?, plain)?;
+    let other = rows(130_000, 50_000, 50)?.project(&[3, 1, 0, 2])?;
+    write_with(&dir.path().join("year=2021/c.parquet"), &other, properties(35_000)?)?;
+    let short = properties(40_000)?.into_builder().set_dictionary_page_size_limit(300).build();
+    write_with(&dir.path().join("year=2021/d.parquet"), &rows(180_000, 50_000, 300)?, short)?;
+    write_with(&dir.path().join("year=2022/e.parquet"), &rows(230_000, 50_000, 40)?, properties(40_000)?)?;
+
+    let sessions = [session(3, &[])?, session(3, &[("odp.group_by_codes", "false")])?];
+    for ctx in &sessions {
+        open(ctx, dir.path()).await?;
+    }
+    for (sql, is_by_codes) in [
+        (BY_STATION, true),
+        ("SELECT DISTINCT station FROM t ORDER BY station", true),
+        (
+            "SELECT station, avg(depth), count(*) FILTER (WHERE depth > 100) FROM t GROUP BY station ORDER BY 1",
+            true,
+        ),
+        (
+            "SELECT upper(station) AS u, n FROM (SELECT station, sum(year) AS n FROM t GROUP BY station) ORDER BY u",
+            true,
+        ),
+        (
+            "SELECT station, round(stddev(temperature), 3), median(depth) FROM t GROUP BY station ORDER BY 1",
+            true,
+        ),
+        (
+            "SELECT station, count(*) AS n FROM t GROUP BY station HAVING count(*) > 2300 ORDER BY station",
+            true,
+        ),
+        ("SELECT count(*), sum(n) FROM (SELECT station, count(*) AS n FROM t GROUP BY station)", true),
+        // The text is needed, or there is more to do than to group by it.
+        ("SELECT station, max(station) FROM t GROUP BY station ORDER BY 1", false),
+        ("SELECT station, count(DISTINCT depth) FROM t GROUP BY station ORDER BY 1", false),
+        ("SELECT station, year, count(*) FROM t GROUP BY station, year ORDER BY 1, 2", false),
+        ("SELECT station, count(*) FROM t WHERE depth > 100 GROUP BY station ORDER BY 1", false),
+        ("SELECT station, count(*) FROM t WHERE station <> 'st-2' GROUP BY station ORDER BY 1", false),
+        ("SELECT station, count(*) FROM t GROUP BY ROLLUP (station) ORDER BY 1", false),
+        ("SELECT upper(station) AS u, count(*) FROM t GROUP BY u ORDER BY u", false),
+        (
+            "SELECT station, first_value(id ORDER BY temperature DESC) FROM t GROUP BY station ORDER BY 1",
+            true,
+        ),
+        ("SELECT count(*) FROM (SELECT DISTINCT station FROM t LIMIT 3)", false),
+    ] {
+        let mut answers = vec![];
+        for (ctx, is_on) in sessions.iter().zip([true, false]) {
+            let (rows, plan) = run(ctx, sql).await?;
+            assert_eq!(shown(&plan).contains(OPERATOR), is_on && is_by_codes, "{sql}: {}", shown(&plan));
+            if is_on && is_by_codes {
+                assert_eq!(metric(&plan, CODED), 6, "three files of two row groups: {sql}");
+            }
+            answers.push(pretty_format_batches(&rows)?.to_string());
+        }
+        assert!(answers[0].lines().count() > 4, "{sql}");
+        assert_eq!(answers[0], answers[1], "{sql}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn codes_are_asked_for_where_they_pay() -> Result<()> {
+    // Small row groups, more texts than codes pay for, and no dictionary at all.
+    let plain = properties(40_000)?.into_builder().set_dictionary_enabled(false).build();
+    for (name, texts, properties) in
+        [("small", 50, properties(5_000)?), ("many", 80_000, properties(40_000)?), ("plain", 50, plain)]
+    {
+        let dir = tempfile::tempdir()?;
+        let data = rows(0, 100_000, texts)?;
+        write_with(&dir.path().join("a.parquet"), &data, properties)?;
+        let ctx = session(2, &[])?;
+        open(&ctx, dir.path()).await?;
+        let (found, plan) = run(&ctx, BY_STATION).await?;
+        assert!(!shown(&plan).contains(OPERATOR), "{name}: {}", shown(&plan));
+        check(&found, &by_hand(&[data]))?;
+    }
+    Ok(())
+}
+
+/// Gives each of the operators that are tested no more than so much.
+#[derive(Debug)]
+struct ShortOfMemory {
+    most: usize,
+    inner: UnboundedMemoryPool,
+}
+
+impl Display for ShortOfMemory {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "short({})", self.most)
+    }
+}
+
+impl MemoryPool for ShortOfMemory {
+    fn name(&self) -> &'static str {
+        "short"
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.inner.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.inner.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
+        let wanted = reservation.size() + additional;
+        match reservation.consumer().name().starts_with(OPERATOR) && wanted > self.most {
+            true => resources_err!("{wanted} bytes are too many"),
+            false => self.inner.try_grow(reservation, additional),
+        }
+    }
+
+    fn reserved(&self) -> usize {
+        self.inner.reserved()
+    }
+}
+
+#[tokio::test]
+async fn groups_are_given_on_early_where_memory_is_short() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let data = rows(0, 200_000, 3_000)?;
+    write_with(&dir.path().join("a.parquet"), &data, properties(50_000)?)?;
+    let sql = "SELECT sum(n) AS n, count(*) AS groups FROM (SELECT station, count(*) AS n, sum(depth) FROM t GROUP BY station)";
+    let mut given = vec![];
+    for most in [usize::MAX, 150_000] {
+        let pool = Arc::new(ShortOfMemory { most, inner: UnboundedMemoryPool::default() });
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+        let config = SessionConfig::new().with_target_partitions(2);
+        let ctx = SessionContext::new_with_config_rt(config, runtime);
+        datafusion_odp::register(&ctx)?;
+        open(&ctx, dir.path()).await?;
+        let (rows, plan) = run(&ctx, sql).await?;
+        let number = |at: usize| rows[0].column(at).as_primitive::<Int64Type>().value(0);
+        assert_eq!((number(0), number(1)), (200_000, i64::try_from(by_hand(&[data.clone()]).len())?));
+        given.push(rows_given(&plan));
+    }
+    assert!(given[0] > 0 && given[1] > given[0], "{given:?}");
+    Ok(())
+}
+
+fn rows_given(plan: &Arc<dyn datafusion::physical_plan::ExecutionPlan>) -> usize {
+    let own = match plan.name() {
+        OPERATOR => plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0),
+        _ => 0,
+    };
+    own + plan.children().into_iter().map(rows_given).sum::<usize>()
+}
+
+#[tokio::test]
+async fn damaged_codes_and_dictionaries_are_the_errors_of_damaged_text() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.parquet");
+    let plain = properties(40_000)?.into_builder().set_compression(Compression::UNCOMPRESSED).build();
+    write_with(&path, &rows(0, 80_000, 50)?, plain)?;
+    let whole = std::fs::read(&path)?;
+    let text = b"a name of many letters-";
+    let place = whole.windows(text.len()).position(|window| window == text).ok_or("no text")?;
+    let mut failed = 0;
+    // A dictionary that is no UTF-8, and lengths of texts that are none.
+    for (at, byte) in [(place + 2, 0xff), (place - 3, 0x7f), (place - 4, 0xf0)] {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        std::fs::write(&path, bytes)?;
+        let mut answers = vec![];
+        for setting in ["true", "false"] {
+            let ctx = session(2, &[("odp.group_by_codes", setting)])?;
+            open(&ctx, dir.path()).await?;
+            answers.push(match run(&ctx, BY_STATION).await {
+                Ok((rows, _)) => pretty_format_batches(&rows)?.to_string(),
+                Err(error) => {
+                    failed += 1;
+                    error.to_string()
+                }
+            });
+        }
+        assert_eq!(answers[0], answers[1]);
+    }
+    assert_eq!(failed, 6);
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! Groups of text, found by the codes of its dictionaries.
+
+use std::mem::size_of;
+
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, DictionaryArray, Int32Array, UInt32Array, new_null_array,
+};
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::common::{Result, internal_datafusion_err, internal_err};
+use datafusion::physical_expr_common::binary_map::OutputType;
+use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
+
+/// A code that no row has had yet.
+const UNSEEN: usize = usize::MAX;
+/// One that a row of the record batch at hand is the first to have.
+const FOUND: usize = usize::MAX - 1;
+
+/// The texts that rows had so far, NULL among them; each is a group, by its position.
+pub(super) struct CodedGroups {
+    /// Of the column that is grouped by.
+    data_type: DataType,
+    texts: ArrowBytesViewMap<usize>,
+    len: usize,
+    /// The group of each code of the last dictionary.
+    group_of: Vec<usize>,
+    /// The group of NULL.
+    group_of_null: usize,
+    /// Kept, so that no other can be where it is.
+    dictionary: Option<ArrayData>,
+    /// Of each row of a record batch.
+    groups: Vec<usize>,
+}
+
+/// What reading one record batch took.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lookups {
+    pub(super) dictionaries: usize,
+    /// Texts that were compared.
+    pub(super) texts: usize,
+}
+
+impl CodedGroups {
+    /// Gives groups as `data_type`, which is one of text.
+    pub(super) fn new(data_type: DataType) -> Self {
+        Self {
+            data_type,
+            texts: ArrowBytesViewMap::new(OutputType::Utf8View),
+            len: 0,
+            group_of: vec![],
+            group_of_null: UNSEEN,
+            dictionary: None,
+            groups: vec![],
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The groups of the rows that [`Self::of_rows`] was given last.
+    pub(super) fn last(&self) -> &[usize] {
+        &self.groups
+    }
+
+    /// Finds the group of each row of `codes`, which is an array of codes of text.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(super) fn of_rows(&mut self, codes: &ArrayRef) -> Result<Lookups> {
+        let codes = codes
+            .as_dictionary_opt::<Int32Type>()
+            .ok_or_else(|| internal_datafusion_err!("{} are no codes", codes.data_type()))?;
+        let mut lookups = Lookups::default();
+        let dictionary = codes.values().to_data();
+        if !self.dictionary.as_ref().is_some_and(|known| known.ptr_eq(&dictionary)) {
+            self.group_of.clear();
+            self.group_of.resize(dictionary.len(), UNSEEN);
+            self.dictionary = Some(dictionary);
+            lookups.dictionaries = 1;
+        }
+
+        if !self.look_up(codes.keys()) {
+            lookups.texts = self.meet(codes)?;
+            if !self.look_up(codes.keys()) {
+                return internal_err!("codes of text have no group");
+            }
+        }
+        Ok(lookups)
+    }
+
+    /// Notes the group of each of `keys`; whether all have one.
+    fn look_up(&mut self, keys: &Int32Array) -> bool {
+        let group_of = self.group_of.as_slice();
+        let of_key = |key: i32| usize::try_from(key).ok().and_then(|key| group_of.get(key));
+        let of_key = |key: i32| of_key(key).copied().unwrap_or(UNSEEN);
+        self.groups.clear();
+        match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => self.groups.extend(keys.values().iter().map(|&key| of_key(key))),
+            Some(nulls) => {
+                let keys = keys.values().iter().zip(nulls);
+                let group = |(&key, is_there)| if is_there { of_key(key) } else { self.group_of_null };
+                self.groups.extend(keys.map(group));
+            }
+        }
+        self.groups.iter().fold(0, |most, &group| most.max(group)) < FOUND
+    }
+
+    /// Gives a group to all that `codes` have and that has none; how many texts that took.
+    fn meet(&mut self, codes: &DictionaryArray<Int32Type>) -> Result<usize> {
+        let keys = codes.keys();
+        let mut found: Vec<u32> = vec![];
+        for (row, _) in self.groups.iter().enumerate().filter(|(_, group)| **group == UNSEEN) {
+            // What stands where there is NULL means nothing.
+            if keys.is_valid(row) {
+                let key = u32::try_from(keys.value(row)).ok();
+                let Some((key, group)) =
+                    key.and_then(|key| Some((key, self.group_of.get_mut(key as usize)?)))
+                else {
+                    return internal_err!("code {} is not in its dictionary", keys.value(row));
+                };
+                if *group == UNSEEN {
+                    *group = FOUND;
+                    found.push(key);
+                }
+            }
+        }
+        let texts = found.len();
+        if texts > 0 {
+            self.intern(codes.values(), found)?;
+        }
+        if keys.null_count() > 0 && self.group_of_null == UNSEEN {
+            self.group_of_null = self.groups_of(&new_null_array(&DataType::Utf8View, 1))[0];
+        }
+        Ok(texts)
+    }
+
+    /// Notes the groups of the codes `found` of `dictionary`.
+    fn intern(&mut self, dictionary: &ArrayRef, found: Vec<u32>) -> Result<()> {
+        let found = UInt32Array::from(found);
+        let texts = cast(&take(dictionary.as_ref(), &found, None)?, &DataType::Utf8View)?;
+        let groups = self.groups_of(&texts);
+        for (&key, group) in found.values().iter().zip(groups) {
+            self.group_of[key as usize] = group;
+        }
+        Ok(())
+    }
+
+    fn groups_of(&mut self, texts: &ArrayRef) -> Vec<usize> {
+        let mut groups = Vec::with_capacity(texts.len());
+        let len = &mut self.len;
+        let next = |_: Option<&[u8]>| {
+            *len += 1;
+            *len - 1
+        };
+        self.texts.insert_if_new(texts, next, |group| groups.push(group));
+        groups
+    }
+
+    /// The texts of all groups, which are forgotten.
+    ///
+    /// # Errors
+    /// None but those of a cast between types of text.
+    pub(super) fn take(&mut self) -> Result<ArrayRef> {
+        let texts = self.texts.take().into_state();
+        self.len = 0;
+        self.group_of = vec![];
+        self.group_of_null = UNSEEN;
+        self.dictionary = None;
+        Ok(cast(&texts, &self.data_type)?)
+    }
+
+    /// Bytes of memory.
+    pub(super) fn size(&self) -> usize {
+        self.texts.size() + size_of::<usize>() * (self.group_of.capacity() + self.groups.capacity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::StringArray;
+
+    use super::*;
+
+    fn coded(keys: Vec<Option<i32>>, texts: &ArrayRef) -> ArrayRef {
+        Arc::new(DictionaryArray::new(Int32Array::from(keys), Arc::clone(texts)))
+    }
+
+    fn texts(texts: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from_iter(texts.iter().copied()))
+    }
+
+    #[test]
+    fn rows_of_equal_text_are_one_group_in_whatever_dictionary() -> Result<()> {
+        let mut groups = CodedGroups::new(DataType::Utf8);
+        let first = texts(&[Some("unused"), Some("b"), Some("a longer text than fits into a view")]);
+        let rows = coded(vec![Some(1), Some(2), Some(1)], &first);
+        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 1, texts: 2 });
+        assert_eq!(groups.last(), [0, 1, 0]);
+        // The same dictionary is not looked at again, but for a text that no row has had.
+        let rows = coded(vec![Some(2), Some(0)], &first);
+        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 0, texts: 1 });
+        assert_eq!(groups.last(), [1, 2]);
+        let rows = coded(vec![Some(2), Some(0)], &first);
+        assert_eq!(groups.of_rows(&rows)?, Lookups::default());
+        assert_eq!(groups.last(), [1, 2]);
+        // NULL is a group, as key and as text; what its key is says nothing.
+        let other = texts(&[Some("c"), None, Some("b")]);
+        let rows = coded(vec![None, Some(1), Some(2), Some(0)], &other);
+        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 1, texts: 3 });
+        assert_eq!(groups.last(), [3, 3, 0, 4]);
+        assert_eq!(groups.len(), 5);
+        let expected =
+            [Some("b"), Some("a longer text than fits into a view"), Some("unused"), None, Some("c")];
+        assert_eq!(groups.take()?.as_string::<i32>(), &StringArray::from_iter(expected));
+        assert_eq!(groups.len(), 0);
+        let rows = coded(vec![None, Some(1)], &first);
+        groups.of_rows(&rows)?;
+        assert_eq!(groups.last(), [1, 0]);
+        let empty = coded(vec![None, None], &texts(&[]));
+        groups.of_rows(&empty)?;
+        assert_eq!(groups.last(), [1, 1]);
+        assert!(groups.of_rows(&first).is_err());
+        Ok(())
+    }
+}

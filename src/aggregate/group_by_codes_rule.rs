@@ -1,0 +1,77 @@
+//! Places [`GroupByCodesExec`], where a scan can give codes for the text that rows are grouped by.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, aggregate_expressions};
+use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
+
+use super::group_by_codes::{GroupByCodesExec, differ_in_type_alone};
+use crate::options::OdpOptions;
+use crate::scan::with_codes;
+
+/// The rule; runs after those that move projections.
+#[derive(Debug)]
+pub(crate) struct GroupByCodesRule;
+
+impl PhysicalOptimizerRule for GroupByCodesRule {
+    fn name(&self) -> &'static str {
+        "odp_group_by_codes"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match OdpOptions::of(config).group_by_codes {
+            true => Ok(plan.transform_up(by_codes)?.data),
+            false => Ok(plan),
+        }
+    }
+}
+
+fn by_codes(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let Some((aggregate, position)) = plan.downcast_ref::<AggregateExec>().zip(text_position(&plan)?) else {
+        return Ok(Transformed::no(plan));
+    };
+    match with_codes(aggregate.input(), position)? {
+        Some(input) if differ_in_type_alone(&aggregate.input().schema(), &input.schema(), position) => {
+            let replaced = GroupByCodesExec::new(aggregate.clone(), position, input);
+            Ok(Transformed::yes(Arc::new(replaced)))
+        }
+        _ => Ok(Transformed::no(plan)),
+    }
+}
+
+/// Where the only column is that `plan`, the first step of an aggregate, groups by; `None` if it does more than group rows
+/// by one column in whatever order they come, or needs the column for something else.
+fn text_position(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
+    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+    let groups = aggregate.group_expr();
+    let is_simple = *aggregate.mode() == AggregateMode::Partial
+        && *aggregate.input_order_mode() == InputOrderMode::Linear
+        && aggregate.limit_options().is_none()
+        && aggregate.dynamic_expressions_produced().is_empty()
+        && groups.is_single()
+        && aggregate.aggr_expr().iter().all(|of| of.groups_accumulator_supported());
+    let [(group, _)] = groups.expr() else { return Ok(None) };
+    let Some(column) = group.downcast_ref::<Column>().filter(|_| is_simple) else { return Ok(None) };
+    let arguments = aggregate_expressions(aggregate.aggr_expr(), aggregate.mode(), 1)?;
+    let needs = |expr: &Arc<dyn PhysicalExpr>| {
+        collect_columns(expr).iter().any(|needed| needed.index() == column.index())
+    };
+    let filters = aggregate.filter_expr().iter().flatten();
+    let is_needed = arguments.iter().flatten().chain(filters).any(needs);
+    Ok((!is_needed).then_some(column.index()))
+}

@@ -1,0 +1,7 @@
+//! Aggregates over scans that know more of their columns than DataFusion's operators are told.
+
+mod coded_groups;
+mod group_by_codes;
+mod group_by_codes_rule;
+
+pub(crate) use group_by_codes_rule::GroupByCodesRule;

@@ -1,0 +1,151 @@
+//! Columns of text that leave a scan as codes, for those who would look at equal texts again and again.
+//!
+//! Such a column is planned as a cast to a dictionary. Any reader of the file can do that, and takes longer than for the
+//! text; where whole row groups are read on, the codes are those in the pages, and only the dictionaries are text.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::Partitioning;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+
+use super::source::OdpSource;
+
+/// Rows of a row group, at least, of those that are looked at. With fewer its dictionary is read for few.
+const LEAST_ROWS: i64 = 1 << 15;
+
+/// What a column of text is given as.
+fn code_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// `plan` with codes for its column at `position`. `None` if it is not a scan of whole batches, or the footers that are
+/// looked at do not show dictionaries of few texts.
+///
+/// # Errors
+/// If the plan cannot be made.
+pub(crate) fn with_codes(
+    plan: &Arc<dyn ExecutionPlan>,
+    position: usize,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    // Where there are fewer batches than partitions, these take record batches in turn.
+    if let Some(turns) = plan.downcast_ref::<RepartitionExec>()
+        && matches!(turns.partitioning(), Partitioning::RoundRobinBatch(_))
+    {
+        let Some(input) = with_codes(turns.input(), position)? else { return Ok(None) };
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        return Arc::clone(plan).replace_children(vec![input], options).map(Some);
+    }
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) else {
+        return Ok(None);
+    };
+    let Some(source) = config.file_source().downcast_ref::<OdpSource>() else { return Ok(None) };
+    if config.limit.is_some() || !source.reads_whole_batches() {
+        return Ok(None);
+    }
+    let Some(name) = source.projection().and_then(|given| text_column(source, given, position)) else {
+        return Ok(None);
+    };
+    if !source.footers_to_look_at().is_some_and(|footers| footers.iter().all(|of| has_few_texts(of, &name))) {
+        return Ok(None);
+    }
+
+    let schema = plan.schema();
+    let given = schema.fields().iter().enumerate().map(|(at, field)| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), at));
+        let expr = match at == position {
+            true => Arc::new(CastExpr::new(column, code_type(), None)),
+            false => column,
+        };
+        ProjectionExpr::new(expr, field.name())
+    });
+    let Some(source) = source.try_pushdown_projection(&ProjectionExprs::new(given))? else { return Ok(None) };
+    let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
+    Ok(Some(DataSourceExec::from_data_source(config)))
+}
+
+/// The column of text in the files that is `given` at `position`, and nowhere else.
+fn text_column(source: &OdpSource, given: &ProjectionExprs, position: usize) -> Option<String> {
+    let file_schema = source.table_schema().file_schema();
+    let column = given.iter().nth(position)?.expr.downcast_ref::<Column>()?.clone();
+    let field = file_schema.fields().get(column.index())?;
+    let uses = given.expr_iter().flat_map(|expr| collect_columns(&expr));
+    let is_text = is_text(field.data_type());
+    (is_text && uses.filter(|used| *used == column).count() == 1).then(|| field.name().clone())
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn has_few_texts(footer: &ParquetMetaData, name: &str) -> bool {
+    let schema = footer.file_metadata().schema_descr();
+    let leaf = (0..schema.num_columns())
+        .find(|&leaf| matches!(schema.column(leaf).path().parts(), [only] if only == name));
+    let few = |leaf: usize, group: &RowGroupMetaData| {
+        let column = group.column(leaf);
+        let dictionary = column.dictionary_page_offset().map(|start| column.data_page_offset() - start);
+        // A byte for each row, at most.
+        are_codes(column) && dictionary.is_some_and(|length| (0..=group.num_rows()).contains(&length))
+    };
+    leaf.is_some_and(|leaf| {
+        let first = footer.row_groups().first();
+        first.is_some_and(|first| first.num_rows() >= LEAST_ROWS && few(leaf, first))
+    })
+}
+
+/// Whether all data pages of a column chunk hold codes.
+fn are_codes(column: &ColumnChunkMetaData) -> bool {
+    let all_are = |encoding| column.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(encoding));
+    let is_flat = column.column_descr().max_rep_level() == 0 && column.column_descr().max_def_level() <= 1;
+    column.column_type() == PhysicalType::BYTE_ARRAY
+        && is_flat
+        && column.dictionary_page_offset().is_some()
+        && [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY].into_iter().any(all_are)
+}
+
+/// `projection` of a file with the columns themselves where they are cast to codes, and the columns of the file, `found`,
+/// with codes for these. `None` if there are none, or not all row groups have codes for them.
+///
+/// # Errors
+/// None of its own.
+pub(super) fn as_codes(
+    projection: &ProjectionExprs,
+    found: &SchemaRef,
+    footer: &ParquetMetaData,
+) -> Result<Option<(ProjectionExprs, SchemaRef)>> {
+    let schema = footer.file_metadata().schema_descr();
+    let codes_of = |expr: &Arc<dyn PhysicalExpr>| -> Option<Column> {
+        let cast = expr.downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == code_type())?;
+        let column = cast.expr().downcast_ref::<Column>()?;
+        let leaf =
+            (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == column.index())?;
+        let has_codes = |group: &RowGroupMetaData| are_codes(group.column(leaf));
+        let uses = projection.expr_iter().flat_map(|expr| collect_columns(&expr));
+        let is_only = uses.filter(|used| used == column).count() == 1;
+        let is_it = is_only && is_text(found.field(column.index()).data_type());
+        (is_it && footer.row_groups().iter().all(has_codes)).then(|| column.clone())
+    };
+    let mut fields: Vec<Arc<Field>> = found.fields().iter().cloned().collect();
+    let mut has_any = false;
+    let projection = projection.clone().try_map_exprs(|expr| {
+        let Some(column) = codes_of(&expr) else { return Ok(expr) };
+        let field = &mut fields[column.index()];
+        *field = Arc::new(field.as_ref().clone().with_data_type(code_type()));
+        has_any = true;
+        Ok(Arc::new(column))
+    })?;
+    let found = Schema::new_with_metadata(fields, found.metadata().clone());
+    Ok(has_any.then(|| (projection, Arc::new(found))))
+}
