@@ -283,7 +283,10 @@ async fn groups_are_given_on_early_where_memory_is_short() -> Result<()> {
         open(&ctx, dir.path()).await?;
         let (rows, plan) = run(&ctx, sql).await?;
         let number = |at: usize| rows[0].column(at).as_primitive::<Int64Type>().value(0);
-        assert_eq!((number(0), number(1)), (200_000, i64::try_from(by_hand(&[data.clone()]).len())?));
+        assert_eq!(
+            (number(0), number(1)),
+            (200_000, i64::try_from(by_hand(std::slice::from_ref(&data)).len())?)
+        );
         given.push(rows_given(&plan));
     }
     assert!(given[0] > 0 && given[1] > given[0], "{given:?}");

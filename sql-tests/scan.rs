@@ -511,6 +511,8 @@ async fn columns_of_plain_values_wait_for_a_scattered_filter() -> Result<()> {
         (WriterVersion::PARQUET_2_0, zstd, 20_000, 320_000),
         (WriterVersion::PARQUET_1_0, Compression::SNAPPY, 20_000, 320_000),
         (WriterVersion::PARQUET_2_0, zstd, 1_000, 334_000),
+        // Large enough for text to be decoded as codes.
+        (WriterVersion::PARQUET_2_0, zstd, 40_000, 320_000),
     ] {
         let dir = tempfile::tempdir()?;
         let properties = WriterProperties::builder()
@@ -542,6 +544,12 @@ async fn columns_of_plain_values_wait_for_a_scattered_filter() -> Result<()> {
             match row_group {
                 // Those before the NULL in the last one are read along with it.
                 1_000 => assert!((300..=334).contains(&found) || late == 0 && found == 0, "{sql}: {found}"),
+                40_000 => {
+                    assert_eq!(found, late / 2, "{sql}: {}", shown(&plan));
+                    let gives_text = sql.starts_with("SELECT *") || sql.starts_with("SELECT temperature");
+                    let coded = if gives_text { late / 2 } else { 0 };
+                    assert_eq!(metric(&plan, "row_groups_given_as_codes"), coded, "{sql}: {}", shown(&plan));
+                }
                 _ => assert_eq!(found, late, "{sql}: {}", shown(&plan)),
             }
             assert_eq!(metric(&plan, "rows_filtered_decoded"), filtered, "{sql}: {}", shown(&plan));

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource};
@@ -115,37 +117,73 @@ fn are_codes(column: &ColumnChunkMetaData) -> bool {
         && [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY].into_iter().any(all_are)
 }
 
-/// `projection` of a file with the columns themselves where they are cast to codes, and the columns of the file, `found`,
-/// with codes for these. `None` if there are none, or not all row groups have codes for them.
+/// `projection` of a file with the columns themselves where they are cast to codes, the columns of the file, `found`, with
+/// codes for these, and how many they are: those of which all row groups have codes.
 ///
 /// # Errors
 /// None of its own.
 pub(super) fn as_codes(
-    projection: &ProjectionExprs,
+    projection: ProjectionExprs,
     found: &SchemaRef,
     footer: &ParquetMetaData,
-) -> Result<Option<(ProjectionExprs, SchemaRef)>> {
+) -> Result<(ProjectionExprs, SchemaRef, usize)> {
+    let uses: Vec<Column> = projection.expr_iter().flat_map(|expr| collect_columns(&expr)).collect();
     let schema = footer.file_metadata().schema_descr();
     let codes_of = |expr: &Arc<dyn PhysicalExpr>| -> Option<Column> {
         let cast = expr.downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == code_type())?;
         let column = cast.expr().downcast_ref::<Column>()?;
         let leaf =
             (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == column.index())?;
-        let has_codes = |group: &RowGroupMetaData| are_codes(group.column(leaf));
-        let uses = projection.expr_iter().flat_map(|expr| collect_columns(&expr));
-        let is_only = uses.filter(|used| used == column).count() == 1;
+        let is_only = uses.iter().filter(|used| *used == column).count() == 1;
         let is_it = is_only && is_text(found.field(column.index()).data_type());
-        (is_it && footer.row_groups().iter().all(has_codes)).then(|| column.clone())
+        (is_it && have_codes(footer, leaf)).then(|| column.clone())
     };
     let mut fields: Vec<Arc<Field>> = found.fields().iter().cloned().collect();
-    let mut has_any = false;
-    let projection = projection.clone().try_map_exprs(|expr| {
+    let mut coded = 0;
+    let projection = projection.try_map_exprs(|expr| {
         let Some(column) = codes_of(&expr) else { return Ok(expr) };
         let field = &mut fields[column.index()];
         *field = Arc::new(field.as_ref().clone().with_data_type(code_type()));
-        has_any = true;
+        coded += 1;
         Ok(Arc::new(column))
     })?;
     let found = Schema::new_with_metadata(fields, found.metadata().clone());
-    Ok(has_any.then(|| (projection, Arc::new(found))))
+    Ok((projection, Arc::new(found), coded))
+}
+
+fn have_codes(footer: &ParquetMetaData, leaf: usize) -> bool {
+    footer.row_groups().iter().all(|group| are_codes(group.column(leaf)))
+}
+
+/// `given`, which is made of the column of a file at `leaf`, as codes, if it is text and has codes in all of the file, whose
+/// row groups are large.
+pub(super) fn coded(
+    given: &ProjectionExpr,
+    schema: &Schema,
+    footer: &ParquetMetaData,
+    leaf: usize,
+) -> Option<ProjectionExpr> {
+    let column = given.expr.downcast_ref::<Column>()?;
+    let is_text = schema.fields().get(column.index()).is_some_and(|field| is_text(field.data_type()));
+    let are_large = footer.row_groups().first().is_some_and(|group| group.num_rows() >= LEAST_ROWS);
+    (is_text && are_large && have_codes(footer, leaf)).then(|| {
+        let cast = CastExpr::new(Arc::clone(&given.expr), code_type(), None);
+        ProjectionExpr::new(Arc::new(cast), given.alias.clone())
+    })
+}
+
+/// `rows` as those of `schema`, with text for codes.
+///
+/// # Errors
+/// If the columns are others.
+pub(super) fn as_text(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let text = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        match column.data_type() == field.data_type() {
+            true => Ok(Arc::clone(column)),
+            false => Ok(cast(column, field.data_type())?),
+        }
+    });
+    let columns = text.collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }

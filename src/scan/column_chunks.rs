@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
 
 use bytes::{Buf, Bytes};
-use datafusion::arrow::buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
@@ -22,7 +21,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
 
-use super::kept_rows::{Levels, PlainValues};
+use super::kept_rows::{KeptRows, Levels, PlainValues};
 
 thread_local! {
     /// Made with the first page.
@@ -48,7 +47,7 @@ pub(super) struct ColumnChunks {
     /// For each row group that of each column.
     bytes: Arc<[Bytes]>,
     /// Of all rows those that are decoded; `None`: all.
-    kept: Option<BooleanBuffer>,
+    kept: Option<KeptRows>,
 }
 
 impl ColumnChunks {
@@ -75,7 +74,7 @@ impl ColumnChunks {
     }
 
     /// The same of the rows that are `kept`, for decoding columns that are [`PlainValues`] in all row groups.
-    pub(super) fn keeping(self, kept: BooleanBuffer) -> Self {
+    pub(super) fn keeping(self, kept: KeptRows) -> Self {
         Self { kept: Some(kept), ..self }
     }
 }
@@ -130,7 +129,7 @@ struct ChunksOfColumn {
     /// For each row group that is still to come.
     bytes: Enumerate<IntoIter<Bytes>>,
     /// Of the rows of these.
-    kept: Option<BooleanBuffer>,
+    kept: Option<KeptRows>,
 }
 
 impl ChunksOfColumn {
@@ -141,15 +140,13 @@ impl ChunksOfColumn {
         let kept = match &mut self.kept {
             None => None,
             Some(kept) => {
-                let of_chunk = usize::try_from(values).ok().filter(|&rows| rows <= kept.len());
+                let of_chunk = usize::try_from(values).ok().and_then(|rows| kept.take(rows));
                 let (Some(rows), Some(plain)) = (of_chunk, PlainValues::of(column)) else {
                     return Err(ParquetError::General(
                         "rows of a column chunk cannot be left out".to_owned(),
                     ));
                 };
-                let of_chunk = kept.slice(0, rows);
-                *kept = kept.slice(rows, kept.len() - rows);
-                Some((plain, of_chunk))
+                Some((plain, rows))
             }
         };
         ChunkPages::try_new(column, values, bytes, kept)
@@ -175,7 +172,7 @@ struct ChunkPages {
     /// Values that are still to come.
     values: u64,
     /// Of these, those that are kept; `None`: all.
-    kept: Option<(PlainValues, BooleanBuffer)>,
+    kept: Option<(PlainValues, KeptRows)>,
 }
 
 struct OpenChunk {
@@ -190,7 +187,7 @@ impl ChunkPages {
         column: &ColumnChunkMetaData,
         values: u64,
         bytes: Bytes,
-        kept: Option<(PlainValues, BooleanBuffer)>,
+        kept: Option<(PlainValues, KeptRows)>,
     ) -> Result<Self> {
         let start = range(column)?.start;
         let chunk =
@@ -214,19 +211,16 @@ impl ChunkPages {
     }
 
     /// Notes that the values of `page` are no longer to come; gives what is kept of them, if not all are.
-    fn count(&mut self, page: &Page) -> Result<Option<(PlainValues, BooleanBuffer)>> {
+    fn count(&mut self, page: &Page) -> Result<Option<(PlainValues, KeptRows)>> {
         let rest = self.values.checked_sub(page.num_values().into());
         self.values = rest.ok_or_else(|| {
             ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
         })?;
         let Some((plain, kept)) = &mut self.kept else { return Ok(None) };
-        let rows = page.num_values() as usize;
-        let Some(rest) = kept.len().checked_sub(rows) else {
-            return Err(ParquetError::General("more values are read than are known of".to_owned()));
-        };
-        let of_page = kept.slice(0, rows);
-        *kept = kept.slice(rows, rest);
-        Ok(Some((*plain, of_page)))
+        match kept.take(page.num_values() as usize) {
+            Some(of_page) => Ok(Some((*plain, of_page))),
+            None => Err(ParquetError::General("more values are read than are known of".to_owned())),
+        }
     }
 }
 
@@ -250,7 +244,7 @@ impl OpenChunk {
     }
 
     /// Of the data page `page`, which was read last, the values that are `kept`.
-    fn cut(&self, page: &Page, values: PlainValues, kept: &BooleanBuffer) -> Result<Page> {
+    fn cut(&self, page: &Page, values: PlainValues, kept: &KeptRows) -> Result<Page> {
         let (levels, before, is_compressed) = match page {
             Page::DataPage { encoding: Encoding::PLAIN, def_level_encoding, .. }
                 if !values.has_levels() || *def_level_encoding == Encoding::RLE =>
@@ -345,7 +339,7 @@ impl PageReader for ChunkPages {
                 // The decoder takes two data pages without values for the end of the column chunk.
                 None if page.num_values() == 0 => continue,
                 None => Some(open.decompressed(page)?),
-                Some((values, kept)) if kept.has_true() => Some(open.cut(&page, values, &kept)?),
+                Some((values, kept)) if kept.has_any() => Some(open.cut(&page, values, &kept)?),
                 Some(_) => None,
             };
             if self.values == 0 && open.pages.peek_next_page()?.is_none() {

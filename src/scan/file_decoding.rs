@@ -45,7 +45,7 @@ pub(super) struct FileDecoding {
     /// For each column of the scan those that it is made of.
     columns_of: Vec<Vec<usize>>,
     projector: Projector,
-    has_codes: bool,
+    coded: usize,
     /// Of the scan: what it calls nullable may not be so in the file.
     schema: SchemaRef,
 }
@@ -79,13 +79,8 @@ impl FileDecoding {
             projection = projection.try_map_exprs(|expr| simplifier.simplify(adapter.rewrite(expr)?))?;
         }
 
-        let has_codes = match as_codes(&projection, &found, &footer)? {
-            Some((coded, types)) => {
-                (projection, found) = (coded, types);
-                true
-            }
-            None => false,
-        };
+        let coded;
+        (projection, found, coded) = as_codes(projection, &found, &footer)?;
 
         let read: BTreeSet<usize> = projection
             .expr_iter()
@@ -97,7 +92,7 @@ impl FileDecoding {
             .filter(|&column| read.contains(&descriptor.get_column_root_idx(column)))
             .collect();
         let is_plain = |data_type: &DataType| {
-            let is_coded = matches!(data_type, DataType::Dictionary(..)) && !has_codes;
+            let is_coded = matches!(data_type, DataType::Dictionary(..)) && coded == 0;
             !data_type.is_nested() && !is_coded && !matches!(data_type, DataType::RunEndEncoded(..))
         };
         if read.is_empty()
@@ -124,7 +119,7 @@ impl FileDecoding {
             columns: columns.into(),
             columns_of,
             projector: projection.make_projector(&decoded)?,
-            has_codes,
+            coded,
             schema,
         }))
     }
@@ -137,10 +132,10 @@ impl FileDecoding {
         &self.columns
     }
 
-    /// Whether columns are given as the codes in their pages: those of one row group are decoded at a time, since each has
-    /// its own.
-    pub(super) fn has_codes(&self) -> bool {
-        self.has_codes
+    /// Columns that are given as the codes in their pages. With any, one row group is decoded at a time, since each has its
+    /// own.
+    pub(super) fn coded(&self) -> usize {
+        self.coded
     }
 
     /// Positions among the columns of the file of those that each column of the scan is made of.

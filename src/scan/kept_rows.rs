@@ -1,6 +1,7 @@
 //! Pages of values of a fixed width, cut down to the rows that are kept before they are decoded.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -11,6 +12,66 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 /// Of the values of a page more than one in so many are kept: they are copied in runs, and else one by one.
 const DENSE: usize = 2;
+
+/// Of the rows of row groups those that are kept.
+#[derive(Debug, Clone)]
+pub(super) struct KeptRows {
+    kept: BooleanBuffer,
+    /// Which rows these are, of all that this was made for; `None` where they are copied in runs.
+    places: Option<Arc<[u32]>>,
+    /// The place of the first row.
+    first: usize,
+}
+
+impl KeptRows {
+    pub(super) fn new(kept: BooleanBuffer) -> Self {
+        let is_sparse = kept.count_set_bits() <= kept.len() / DENSE && u32::try_from(kept.len()).is_ok();
+        let places = is_sparse.then(|| kept.set_indices_u32().collect());
+        Self { kept, places, first: 0 }
+    }
+
+    /// Rows, those included that are not kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Rows that are kept.
+    pub(super) fn count(&self) -> usize {
+        self.kept.count_set_bits()
+    }
+
+    pub(super) fn has_any(&self) -> bool {
+        self.kept.has_true()
+    }
+
+    /// The first `rows`, which this then has no more; `None` if it has fewer.
+    pub(super) fn take(&mut self, rows: usize) -> Option<Self> {
+        let rest = self.kept.len().checked_sub(rows)?;
+        let taken = Self { kept: self.kept.slice(0, rows), places: self.places.clone(), first: self.first };
+        self.kept = self.kept.slice(rows, rest);
+        self.first += rows;
+        Some(taken)
+    }
+
+    /// Appends those of `values` that are kept; there is one for each row.
+    fn copy<const WIDTH: usize>(&self, values: &[u8], to: &mut Vec<u8>) {
+        let Some(places) = &self.places else {
+            for (start, end) in self.kept.set_slices() {
+                to.extend_from_slice(&values[start * WIDTH..end * WIDTH]);
+            }
+            return;
+        };
+        let first = places.partition_point(|&place| (place as usize) < self.first);
+        let end = places.partition_point(|&place| (place as usize) < self.first + self.kept.len());
+        let start = to.len();
+        to.resize(start + (end - first) * WIDTH, 0);
+        let (copies, _) = to[start..].as_chunks_mut::<WIDTH>();
+        let (values, _) = values.as_chunks::<WIDTH>();
+        for (copy, &place) in copies.iter_mut().zip(&places[first..end]) {
+            *copy = values[place as usize - self.first];
+        }
+    }
+}
 
 /// How the values of a column lie in its pages, all of them there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +121,7 @@ impl PlainValues {
     ///
     /// # Errors
     /// If `body`, which is that of the other, has fewer values, or NULL.
-    pub(super) fn cut(self, body: &[u8], levels: Levels, kept: &BooleanBuffer) -> Result<Page> {
+    pub(super) fn cut(self, body: &[u8], levels: Levels, kept: &KeptRows) -> Result<Page> {
         let levels = self.levels(body, levels)?;
         if self.has_levels && !are_all_there(&body[levels.clone()], kept.len()) {
             return Err(invalid("has NULL, which its column chunk has not"));
@@ -69,7 +130,7 @@ impl PlainValues {
         let Some(values) = values.and_then(|length| body[levels.end..].get(..length)) else {
             return Err(invalid("has fewer values than it says"));
         };
-        let rows = u32::try_from(kept.count_set_bits())?;
+        let rows = u32::try_from(kept.count())?;
         let mut buffer = Vec::with_capacity(16 + rows as usize * self.width);
         if self.has_levels {
             let levels = levels_of_present(rows);
@@ -77,8 +138,8 @@ impl PlainValues {
             buffer.extend_from_slice(&levels);
         }
         match self.width {
-            4 => copy_kept::<4>(values, kept, &mut buffer),
-            _ => copy_kept::<8>(values, kept, &mut buffer),
+            4 => kept.copy::<4>(values, &mut buffer),
+            _ => kept.copy::<8>(values, &mut buffer),
         }
         Ok(Page::DataPage {
             buf: Bytes::from(buffer),
@@ -164,21 +225,6 @@ fn levels_of_present(rows: u32) -> Vec<u8> {
     }
 }
 
-/// Appends those of `values` that are `kept`; there are as many of both.
-fn copy_kept<const WIDTH: usize>(values: &[u8], kept: &BooleanBuffer, to: &mut Vec<u8>) {
-    let rows = kept.count_set_bits();
-    if rows > kept.len() / DENSE {
-        for (start, end) in kept.set_slices() {
-            to.extend_from_slice(&values[start * WIDTH..end * WIDTH]);
-        }
-        return;
-    }
-    let (values, _) = values.as_chunks::<WIDTH>();
-    for at in kept.set_indices() {
-        to.extend_from_slice(&values[at]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -246,7 +292,7 @@ mod tests {
             };
             let bytes = ranges.flatten().map(cut).collect();
             let chunks = ColumnChunks::new(Arc::clone(footer), row_groups.into(), columns.into(), bytes);
-            let chunks = chunks.keeping(kept.clone());
+            let chunks = chunks.keeping(KeptRows::new(kept.clone()));
             joined(ParquetRecordBatchReader::try_new_with_row_groups(&levels.ok()?, &chunks, 64, None).ok()?)
         };
         catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
@@ -351,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_page_that_lies_is_an_error() {
-        let kept = BooleanBuffer::collect_bool(2, |i| i == 1);
+        let kept = KeptRows::new(BooleanBuffer::collect_bool(2, |i| i == 1));
         let plain = PlainValues { width: 4, has_levels: true };
         let page = [2, 0, 0, 0, 4, 1, 1, 0, 0, 0, 2, 0, 0, 0];
         let cut = plain.cut(&page, Levels::Prefixed, &kept).unwrap();

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::{BatchCoalescer, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::coded_columns::{as_text, coded};
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
 use super::filter_placement::{Decoded, LateFilter};
-use super::kept_rows::PlainValues;
+use super::kept_rows::{KeptRows, PlainValues};
 use super::reader::PinnedReader;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
 use crate::row_bytes::record_batch_bytes;
@@ -29,8 +29,10 @@ const MOST_BYTES: usize = 32 << 20;
 
 /// Two ways to decode the columns of one file.
 pub(super) struct LateColumns {
-    /// Those of the filter, and those of which all rows are decoded.
+    /// Those of the filter, and those of which all rows are decoded: text as codes, where it has some.
     early: FileDecoding,
+    /// Of these, with text.
+    early_schema: SchemaRef,
     /// One column each.
     late: Vec<FileDecoding>,
     /// For `early`.
@@ -65,17 +67,29 @@ impl LateColumns {
         let columns = decoding.columns_of().iter().enumerate();
         let (late, early): (Vec<usize>, Vec<usize>) =
             columns.map(|(at, _)| at).partition(|&at| can_wait(at, &decoding.columns_of()[at]));
-        let of = |columns: &[usize]| {
-            let exprs = wanted.projection.iter().enumerate();
-            let chosen = exprs.filter(|(at, _)| columns.contains(at)).map(|(_, expr)| expr.clone());
-            let projection = ProjectionExprs::new(chosen);
-            let wanted = Wanted { projection, ..wanted.clone() };
+        let exprs: Vec<&ProjectionExpr> = wanted.projection.iter().collect();
+        let of_exprs = |projection: Vec<ProjectionExpr>| {
+            let wanted = Wanted { projection: ProjectionExprs::new(projection), ..wanted.clone() };
             FileDecoding::try_new(&wanted, Arc::clone(footer), file)
         };
+        let of = |columns: &[usize]| of_exprs(columns.iter().map(|&column| exprs[column].clone()).collect());
         if late.is_empty() {
             return Ok(None);
         }
-        let Some(early_decoding) = of(&early)? else { return Ok(None) };
+        let with_codes = |&at: &usize| match decoding.columns_of()[at].as_slice() {
+            [column] if at < filter.given() && !needed.contains(&at) => {
+                coded(exprs[at], wanted.table.table_schema(), footer, *column)
+            }
+            _ => None,
+        };
+        let codes: Vec<Option<ProjectionExpr>> = early.iter().map(with_codes).collect();
+        let coded = codes.iter().flatten().count();
+        let early_exprs = early.iter().zip(codes).map(|(&at, coded)| coded.unwrap_or(exprs[at].clone()));
+        let early_decoding = match of_exprs(early_exprs.collect())? {
+            Some(decoding) if decoding.coded() == coded => Some(decoding),
+            _ => of(&early)?,
+        };
+        let Some(early_decoding) = early_decoding else { return Ok(None) };
         let of_late: Option<Vec<FileDecoding>> =
             late.iter().map(|&at| of(&[at]).transpose()).collect::<Option<Result<_>>>().transpose()?;
         let Some(of_late) = of_late else { return Ok(None) };
@@ -87,6 +101,7 @@ impl LateColumns {
         Ok(Some(Self {
             filter: filter.of_columns(&early)?,
             early: early_decoding,
+            early_schema: Arc::new(decoding.schema().project(&early)?),
             late: of_late,
             places: given.iter().map(|&at| place(at)).collect(),
             schema: Arc::new(decoding.schema().project(&given)?),
@@ -105,9 +120,9 @@ impl LateColumns {
         chunks: &ColumnChunks,
         rows_at_once: usize,
         found: &mut Decoded,
-    ) -> Result<Option<(BooleanBuffer, BatchCoalescer)>> {
+    ) -> Result<Option<(KeptRows, BatchCoalescer)>> {
         let mut matches = BooleanBufferBuilder::new(0);
-        let mut early = BatchCoalescer::new(Arc::clone(self.early.schema()), rows_at_once);
+        let mut early = BatchCoalescer::new(Arc::clone(&self.early_schema), rows_at_once);
         let (mut of_chunks, mut bytes) = (*found, 0);
         for rows in self.early.decode(chunks, rows_at_once)? {
             let mut rows = self.early.project(&rows?)?;
@@ -119,6 +134,9 @@ impl LateColumns {
                 }
                 None => matches.append_n(rows.num_rows(), true),
             }
+            if self.early.coded() > 0 {
+                rows = as_text(&rows, &self.early_schema)?;
+            }
             of_chunks.note(&rows);
             bytes += record_batch_bytes(&rows);
             if bytes > MOST_BYTES {
@@ -127,8 +145,8 @@ impl LateColumns {
             early.push_batch(rows)?;
         }
         early.finish_buffered_batch()?;
-        let matches = matches.finish();
-        if matches.count_set_bits().saturating_mul(8 * self.late.len()) > MOST_BYTES {
+        let matches = KeptRows::new(matches.finish());
+        if matches.count().saturating_mul(8 * self.late.len()) > MOST_BYTES {
             return Ok(None);
         }
         *found = of_chunks;
@@ -140,7 +158,7 @@ impl LateColumns {
 fn kept_values(
     decoding: &FileDecoding,
     chunks: ColumnChunks,
-    kept: &BooleanBuffer,
+    kept: &KeptRows,
     rows_at_once: usize,
 ) -> Result<IntoIter<ArrayRef>> {
     let decoder = decoding.decode(&chunks.keeping(kept.clone()), rows_at_once)?;
@@ -235,7 +253,8 @@ impl LateRun {
         loop {
             match &mut self.current {
                 Current::Nothing => {
-                    let (row_groups, _) = next_row_groups(&file.decoding, &mut self.ahead)?;
+                    let (row_groups, _) =
+                        next_row_groups(&file.decoding, &mut self.ahead, columns.early.coded() > 0)?;
                     if row_groups.is_empty() {
                         return Ok(None);
                     }
@@ -292,9 +311,12 @@ impl LateRun {
         };
         let Some((matches, early)) = evaluated else { return Ok(None) };
         self.scan.metrics.late.add(row_groups.len());
+        if columns.early.coded() > 0 {
+            self.scan.metrics.coded.add(row_groups.len());
+        }
         let mut late = Vec::with_capacity(columns.late.len());
         for column in &columns.late {
-            if !matches.has_true() {
+            if !matches.has_any() {
                 break;
             }
             let read = match &all {

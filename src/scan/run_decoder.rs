@@ -139,7 +139,7 @@ impl RunScan {
         file.metrics.row_groups_pruned_statistics.add_matched(row_groups);
         file.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
         self.metrics.row_groups.add(row_groups);
-        if file.decoding.has_codes() {
+        if file.decoding.coded() > 0 {
             self.metrics.coded.add(row_groups);
         }
         if self.purpose == Purpose::Proven {
@@ -297,7 +297,7 @@ impl OpenRun {
                 continue;
             }
             let decoding = &self.file.decoding;
-            let (row_groups, ranges) = next_row_groups(decoding, &mut self.ahead)?;
+            let (row_groups, ranges) = next_row_groups(decoding, &mut self.ahead, decoding.coded() > 0)?;
             if row_groups.is_empty() {
                 return match self.matches.as_ref().map_or(0, BooleanBuffer::len) {
                     0 => Ok(None),
@@ -323,10 +323,11 @@ fn matching(rows: RecordBatch, matches: &mut Option<BooleanBuffer>) -> Result<Re
 }
 
 /// Takes row groups from `ahead`, as many as lie within what the reader reads at a time of small batches, but at least one
-/// if there is one; and where their columns lie.
+/// if there is one, and no more if `one_at_a_time`; and where their columns lie.
 pub(super) fn next_row_groups(
     decoding: &FileDecoding,
     ahead: &mut VecDeque<usize>,
+    one_at_a_time: bool,
 ) -> Result<(Vec<usize>, Vec<Range<u64>>)> {
     let mut taken: Vec<usize> = vec![];
     let mut ranges: Vec<Range<u64>> = vec![];
@@ -344,7 +345,7 @@ pub(super) fn next_row_groups(
         taken.push(row_group);
         ranges.extend(next);
         ahead.pop_front();
-        if decoding.has_codes() {
+        if one_at_a_time {
             break;
         }
     }
