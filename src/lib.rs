@@ -40,7 +40,9 @@
 //!         │   gate: a few batches open at a time; reader: the pinned version of a file, or an error
 //!         │   spatial: row groups and pages outside an area are skipped, inside it kept, the rest tested row by row
 //!         │
-//!  DataFusion's operators ──► OrderedConcatExec where order is wanted ──► record batches, or
+//!  DataFusion's operators, and GroupByCodesExec for groups by text that has dictionaries
+//!         │
+//!         └──► OrderedConcatExec where order is wanted ──► record batches, or
 //!         │
 //!  sink       row groups cut, encoded several at a time, put together in order; one commit record makes them visible
 //! ```
