@@ -7,6 +7,7 @@ mod filter_cases;
 mod fixtures;
 mod geometry_metadata;
 mod group_by_codes;
+mod groups_apart;
 mod interop;
 mod language_equivalence;
 mod layering;

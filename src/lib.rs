@@ -60,7 +60,7 @@
 //! | `filter` | the ODP filter language: from text and [`FilterVariables`] to an expression; no I/O |
 //! | `discover` | from locations to a snapshot: listing, footers or the snapshot file, partitions, one schema |
 //! | `scan` | which batches, through which plan, how many at a time, in which order |
-//! | `aggregate` | groups of text, by the codes that a scan gives for it |
+//! | `aggregate` | groups of text, by the codes that a scan gives for it; groups that bounds keep apart, in one step |
 //! | `sink` | writing: [`WriteOptions`], [`WriteReport`]; partitions, GeoParquet, the commit |
 //! | `table` | [`OdpTableProvider`], its factory for SQL, [`Selection`], [`BatchTicket`], the table functions `odp_…` |
 //! | `register` | [`register`]: all of it added to a session |

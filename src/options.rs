@@ -33,6 +33,9 @@ extensions_options! {
         /// Evaluate filters while Parquet is decoded, so that other columns are read for matching rows only.
         pub pushdown_filters: bool, default = true
 
+        /// Aggregate each partition on its own where bounds prove that partitions have no group in common.
+        pub groups_apart: bool, default = true
+
         /// Group by the codes of dictionaries where text has them, instead of by the text of each row.
         pub group_by_codes: bool, default = true
 

@@ -10,7 +10,7 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
-use crate::aggregate::GroupByCodesRule;
+use crate::aggregate::{GroupByCodesRule, GroupsApartRule};
 use crate::date_part::DatePartRewrite;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
@@ -54,6 +54,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     if !is_placed {
         let extended = SessionStateBuilder::new_from_existing(state.clone())
             .with_physical_optimizer_rule(Arc::new(OrderedConcatRule))
+            .with_physical_optimizer_rule(Arc::new(GroupsApartRule))
             .with_physical_optimizer_rule(Arc::new(GroupByCodesRule))
             .build();
         *state = extended;

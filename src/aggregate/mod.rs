@@ -3,5 +3,7 @@
 mod coded_groups;
 mod group_by_codes;
 mod group_by_codes_rule;
+mod groups_apart_rule;
 
 pub(crate) use group_by_codes_rule::GroupByCodesRule;
+pub(crate) use groups_apart_rule::GroupsApartRule;

@@ -8,6 +8,7 @@ mod column_chunks;
 mod file_decoding;
 mod filter_placement;
 mod kept_rows;
+mod keys_apart;
 mod late_columns;
 mod local_file;
 mod metrics;
@@ -28,6 +29,7 @@ mod step_back;
 
 pub(crate) use certainty::{Certainty, certainty_of};
 pub(crate) use coded_columns::with_codes;
+pub(crate) use keys_apart::with_keys_apart;
 pub(crate) use ordered_concat::OrderedConcatExec;
 pub(crate) use ordered_concat_rule::{OrderedConcatRule, with_batches_apart};
 pub(crate) use plan::{ScanRequest, plan_scan};

@@ -85,6 +85,16 @@ pub(super) fn short_runs(
     batches.eq(kept.iter().copied()).then(|| merged_groups(snapshot, kept, most, Shares::Equal))
 }
 
+/// One group for each of `runs`, which are ranges of positions in `kept`.
+pub(super) fn groups_of(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    runs: Vec<Range<usize>>,
+) -> Vec<FileGroup> {
+    let is_described = kept.len() <= MOST_DESCRIBED;
+    runs.into_iter().map(|run| file_group(snapshot, &kept[run], is_described)).collect()
+}
+
 /// How many of the rows each group gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shares {

@@ -190,6 +190,11 @@ impl OdpSource {
             && self.table_schema().virtual_columns().is_empty()
     }
 
+    /// Whether the batches may be put into other partitions.
+    pub(super) fn may_regroup(&self) -> bool {
+        !self.is_sorted && self.scan.pruning && self.scan.partition_limit.is_some()
+    }
+
     /// Of the first, a middle and the last file; `None` without files, or if they are not in memory.
     pub(super) fn footers_to_look_at(&self) -> Option<Vec<Arc<ParquetMetaData>>> {
         let ScanShape { snapshot, kept, readers, .. } = self.scan();
