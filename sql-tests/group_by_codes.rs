@@ -9,13 +9,17 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
 };
 use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::{Result as DataFusionResult, resources_err};
 use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::data_type::{ByteArray, ByteArrayType, Int64Type as ParquetInt64};
 use datafusion::parquet::file::properties::{WriterProperties, WriterVersion};
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::parser::parse_message_type;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_odp::OdpTableProvider;
 
@@ -146,15 +150,20 @@ async fn text_is_grouped_by_its_codes() -> Result<()> {
 #[tokio::test]
 async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    write_with(&dir.path().join("year=2020/a.parquet"), &rows(0, 80_000, 50)?, properties(40_000)?)?;
-    // Without dictionaries, with another order of columns, with dictionaries that end before the column does.
+    // Two files that nobody looks at while planning: one without dictionaries, and one whose dictionaries end before the column
+    // does. And one with another order of columns.
     let plain = properties(40_000)?.into_builder().set_dictionary_enabled(false).build();
-    write_with(&dir.path().join("year=2020/b.parquet"), &rows(80_000, 50_000, 50)?, plain)?;
-    let other = rows(130_000, 50_000, 50)?.project(&[3, 1, 0, 2])?;
-    write_with(&dir.path().join("year=2021/c.parquet"), &other, properties(35_000)?)?;
     let short = properties(40_000)?.into_builder().set_dictionary_page_size_limit(300).build();
-    write_with(&dir.path().join("year=2021/d.parquet"), &rows(180_000, 50_000, 300)?, short)?;
-    write_with(&dir.path().join("year=2022/e.parquet"), &rows(230_000, 50_000, 40)?, properties(40_000)?)?;
+    for file in 0..12_i64 {
+        let path = dir.path().join(format!("year={}/{file}.parquet", 2020 + file / 6));
+        let data = rows(33_000 * file, 33_000, if file == 5 { 300 } else { 50 })?;
+        match file {
+            2 => write_with(&path, &data, plain.clone())?,
+            5 => write_with(&path, &data, short.clone())?,
+            9 => write_with(&path, &data.project(&[3, 1, 0, 2])?, properties(40_000)?)?,
+            _ => write_with(&path, &data, properties(40_000)?)?,
+        }
+    }
 
     let sessions = [session(3, &[])?, session(3, &[("odp.group_by_codes", "false")])?];
     for ctx in &sessions {
@@ -176,7 +185,7 @@ async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<(
             true,
         ),
         (
-            "SELECT station, count(*) AS n FROM t GROUP BY station HAVING count(*) > 2300 ORDER BY station",
+            "SELECT station, count(*) AS n FROM t GROUP BY station HAVING count(*) > 4000 ORDER BY station",
             true,
         ),
         ("SELECT count(*), sum(n) FROM (SELECT station, count(*) AS n FROM t GROUP BY station)", true),
@@ -199,7 +208,7 @@ async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<(
             let (rows, plan) = run(ctx, sql).await?;
             assert_eq!(shown(&plan).contains(OPERATOR), is_on && is_by_codes, "{sql}: {}", shown(&plan));
             if is_on && is_by_codes {
-                assert_eq!(metric(&plan, CODED), 6, "three files of two row groups: {sql}");
+                assert_eq!(metric(&plan, CODED), 10, "{sql}");
             }
             answers.push(pretty_format_batches(&rows)?.to_string());
         }
@@ -224,6 +233,21 @@ async fn codes_are_asked_for_where_they_pay() -> Result<()> {
         let (found, plan) = run(&ctx, BY_STATION).await?;
         assert!(!shown(&plan).contains(OPERATOR), "{name}: {}", shown(&plan));
         check(&found, &by_hand(&[data]))?;
+    }
+    // Batches that are parts of row groups, and the same of whole ones.
+    let dir = tempfile::tempdir()?;
+    let data = rows(0, 80_000, 50)?;
+    write_with(&dir.path().join("a.parquet"), &data, properties(40_000)?)?;
+    for (batch_rows, is_by_codes) in [(15_000, false), (40_000, true)] {
+        let ctx = session(2, &[])?;
+        let location = dir.path().display();
+        let create = format!(
+            "CREATE EXTERNAL TABLE t STORED AS ODP LOCATION '{location}/' OPTIONS ('batch_rows' '{batch_rows}')"
+        );
+        ctx.sql(&create).await?.collect().await?;
+        let (found, plan) = run(&ctx, BY_STATION).await?;
+        assert_eq!(shown(&plan).contains(OPERATOR), is_by_codes, "{}", shown(&plan));
+        check(&found, &by_hand(std::slice::from_ref(&data)))?;
     }
     Ok(())
 }
@@ -265,6 +289,41 @@ impl MemoryPool for ShortOfMemory {
     fn reserved(&self) -> usize {
         self.inner.reserved()
     }
+}
+
+#[tokio::test]
+async fn what_is_not_said_to_be_text_is_grouped_as_it_was() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let schema = "message m { required binary station (JSON); required int64 depth; }";
+    let file = std::fs::File::create(dir.path().join("a.parquet"))?;
+    let schema = Arc::new(parse_message_type(schema)?);
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::default()))?;
+    for _ in 0..2 {
+        let mut row_group = writer.next_row_group()?;
+        let texts: Vec<ByteArray> =
+            (0..40_000).map(|row| format!("{{\"s\": {}}}", row % 9).into_bytes().into()).collect();
+        let mut column = row_group.next_column()?.ok_or("no column")?;
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None)?;
+        column.close()?;
+        let mut column = row_group.next_column()?.ok_or("no column")?;
+        column.typed::<ParquetInt64>().write_batch(&(0..40_000).collect::<Vec<i64>>(), None, None)?;
+        column.close()?;
+        row_group.close()?;
+    }
+    writer.close()?;
+    let ctx = session(2, &[])?;
+    open(&ctx, dir.path()).await?;
+    let counted = "SELECT station, count(*) FROM t GROUP BY station ORDER BY station";
+    let cast = "SELECT arrow_cast(station, 'Dictionary(Int32, Utf8)') AS d, depth FROM t";
+    for (sql, rows) in [(counted, 9), (cast, 80_000)] {
+        let (found, plan) = run(&ctx, sql).await?;
+        assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), rows);
+        assert!(!shown(&plan).contains(OPERATOR), "{}", shown(&plan));
+        assert_eq!((metric(&plan, CODED), metric(&plan, "run_retries")), (0, 0), "{sql}");
+        let texts = found[0].column(0).to_data();
+        assert!(texts.child_data().iter().all(|values| *values.data_type() == DataType::Utf8));
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -16,10 +17,11 @@ use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput,
 };
-use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::StreamExt;
 
@@ -113,6 +115,12 @@ impl ExecutionPlan for GroupByCodesExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
+            Ok([input])
+                if input.output_partitioning().partition_count()
+                    != self.input.output_partitioning().partition_count() =>
+            {
+                internal_err!("GroupByCodesExec keeps the number of its partitions")
+            }
             Ok([input]) => Ok(Arc::new(Self::new(self.aggregate.clone(), self.position, input))),
             Err(children) => internal_err!("GroupByCodesExec has one child, not {}", children.len()),
         }
@@ -127,7 +135,7 @@ impl ExecutionPlan for GroupByCodesExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let consumer = MemoryConsumer::new(format!("GroupByCodesExec[{partition}]"));
+        let consumer = MemoryConsumer::new(format!("GroupByCodesExec[{partition}]")).with_can_spill(true);
         let reading = Reading {
             table: self.table(partition)?,
             reservation: consumer.register(context.memory_pool()),
@@ -146,6 +154,10 @@ impl ExecutionPlan for GroupByCodesExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
     }
 
     fn statistics_from_inputs(
@@ -173,7 +185,7 @@ impl Accumulator {
         let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
         let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
         let filter = self.filter.as_ref().map(evaluate).transpose()?;
-        let filter: Option<&BooleanArray> = filter.as_ref().and_then(|filter| filter.as_boolean_opt());
+        let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
         self.states.update_batch(&arguments, groups, filter, len)
     }
 }

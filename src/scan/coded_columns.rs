@@ -18,13 +18,16 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
 use super::source::OdpSource;
 
 /// Rows of a row group, at least, of those that are looked at. With fewer its dictionary is read for few.
 const LEAST_ROWS: i64 = 1 << 15;
+
+/// Rows for each byte of a dictionary, at least, where record batches of different row groups are joined.
+const TURNS: i64 = 16;
 
 /// What a column of text is given as.
 fn code_type() -> DataType {
@@ -40,11 +43,21 @@ pub(crate) fn with_codes(
     plan: &Arc<dyn ExecutionPlan>,
     position: usize,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    // Where there are fewer batches than partitions, these take record batches in turn.
+    codes_of_scan(plan, position, 1)
+}
+
+/// A text for each of so many rows, at most, as [`has_few_texts`] guesses.
+fn codes_of_scan(
+    plan: &Arc<dyn ExecutionPlan>,
+    position: usize,
+    rows: i64,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    // Where there are fewer batches than partitions, these take record batches in turn, and join short ones: with their
+    // dictionaries.
     if let Some(turns) = plan.downcast_ref::<RepartitionExec>()
         && matches!(turns.partitioning(), Partitioning::RoundRobinBatch(_))
     {
-        let Some(input) = with_codes(turns.input(), position)? else { return Ok(None) };
+        let Some(input) = codes_of_scan(turns.input(), position, TURNS)? else { return Ok(None) };
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         return Arc::clone(plan).replace_children(vec![input], options).map(Some);
     }
@@ -59,7 +72,10 @@ pub(crate) fn with_codes(
     let Some(name) = source.projection().and_then(|given| text_column(source, given, position)) else {
         return Ok(None);
     };
-    if !source.footers_to_look_at().is_some_and(|footers| footers.iter().all(|of| has_few_texts(of, &name))) {
+    if !source
+        .footers_to_look_at()
+        .is_some_and(|footers| footers.iter().all(|of| has_few_texts(of, &name, rows)))
+    {
         return Ok(None);
     }
 
@@ -82,36 +98,43 @@ fn text_column(source: &OdpSource, given: &ProjectionExprs, position: usize) -> 
     let file_schema = source.table_schema().file_schema();
     let column = given.iter().nth(position)?.expr.downcast_ref::<Column>()?.clone();
     let field = file_schema.fields().get(column.index())?;
-    let uses = given.expr_iter().flat_map(|expr| collect_columns(&expr));
-    let is_text = is_text(field.data_type());
-    (is_text && uses.filter(|used| *used == column).count() == 1).then(|| field.name().clone())
+    let uses: Vec<Column> = given.expr_iter().flat_map(|expr| collect_columns(&expr)).collect();
+    let is_flat = |column: &Column| {
+        let field = source.table_schema().table_schema().fields().get(column.index());
+        field.is_some_and(|field| !field.data_type().is_nested())
+    };
+    let is_only = uses.iter().filter(|used| **used == column).count() == 1;
+    (is_text(field.data_type()) && is_only && uses.iter().all(is_flat)).then(|| field.name().clone())
 }
 
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn has_few_texts(footer: &ParquetMetaData, name: &str) -> bool {
+/// Whether dictionaries of the column `name` have a byte for each of so many `rows`, or fewer, and nothing keeps the file from
+/// being read on.
+fn has_few_texts(footer: &ParquetMetaData, name: &str, rows: i64) -> bool {
     let schema = footer.file_metadata().schema_descr();
     let leaf = (0..schema.num_columns())
         .find(|&leaf| matches!(schema.column(leaf).path().parts(), [only] if only == name));
     let few = |leaf: usize, group: &RowGroupMetaData| {
         let column = group.column(leaf);
         let dictionary = column.dictionary_page_offset().map(|start| column.data_page_offset() - start);
-        // A byte for each row, at most.
-        are_codes(column) && dictionary.is_some_and(|length| (0..=group.num_rows()).contains(&length))
+        dictionary.is_some_and(|length| (0..=group.num_rows() / rows).contains(&length))
     };
-    leaf.is_some_and(|leaf| {
-        let first = footer.row_groups().first();
-        first.is_some_and(|first| first.num_rows() >= LEAST_ROWS && few(leaf, first))
-    })
+    let has_int96 = schema.columns().iter().any(|column| column.physical_type() == PhysicalType::INT96);
+    let mut large = footer.row_groups().iter().filter(|group| group.num_rows() >= LEAST_ROWS);
+    let is_it = |leaf: usize| have_codes(footer, leaf) && large.all(|group| few(leaf, group));
+    are_large(footer) && !has_int96 && leaf.is_some_and(is_it)
 }
 
-/// Whether all data pages of a column chunk hold codes.
+/// Whether all data pages of a column chunk hold codes of what is text beyond doubt: of anything else `parquet` makes
+/// dictionaries of bytes, whatever it was asked for.
 fn are_codes(column: &ColumnChunkMetaData) -> bool {
     let all_are = |encoding| column.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(encoding));
     let is_flat = column.column_descr().max_rep_level() == 0 && column.column_descr().max_def_level() <= 1;
     column.column_type() == PhysicalType::BYTE_ARRAY
+        && column.column_descr().converted_type() == ConvertedType::UTF8
         && is_flat
         && column.dictionary_page_offset().is_some()
         && [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY].into_iter().any(all_are)
@@ -151,6 +174,10 @@ pub(super) fn as_codes(
     Ok((projection, Arc::new(found), coded))
 }
 
+fn are_large(footer: &ParquetMetaData) -> bool {
+    footer.row_groups().first().is_some_and(|group| group.num_rows() >= LEAST_ROWS)
+}
+
 fn have_codes(footer: &ParquetMetaData, leaf: usize) -> bool {
     footer.row_groups().iter().all(|group| are_codes(group.column(leaf)))
 }
@@ -165,8 +192,7 @@ pub(super) fn coded(
 ) -> Option<ProjectionExpr> {
     let column = given.expr.downcast_ref::<Column>()?;
     let is_text = schema.fields().get(column.index()).is_some_and(|field| is_text(field.data_type()));
-    let are_large = footer.row_groups().first().is_some_and(|group| group.num_rows() >= LEAST_ROWS);
-    (is_text && are_large && have_codes(footer, leaf)).then(|| {
+    (is_text && are_large(footer) && have_codes(footer, leaf)).then(|| {
         let cast = CastExpr::new(Arc::clone(&given.expr), code_type(), None);
         ProjectionExpr::new(Arc::new(cast), given.alias.clone())
     })

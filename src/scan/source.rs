@@ -181,13 +181,14 @@ impl OdpSource {
         }
     }
 
-    /// Whether rows leave as they are in their batches, all of local files.
+    /// Whether rows leave as they are in their batches, whole row groups of local files.
     pub(super) fn reads_whole_batches(&self) -> bool {
         self.filter().is_none()
             && self.spatial.conjuncts.is_empty()
             && !self.is_sorted
             && self.scan.readers.is_local()
             && self.table_schema().virtual_columns().is_empty()
+            && self.scan.kept.iter().all(|&batch| self.scan.snapshot.batches()[batch].is_whole)
     }
 
     /// Whether the batches may be put into other partitions.
@@ -195,14 +196,13 @@ impl OdpSource {
         !self.is_sorted && self.scan.pruning && self.scan.partition_limit.is_some()
     }
 
-    /// Of the first, a middle and the last file; `None` without files, or if they are not in memory.
+    /// Of up to eight files; `None` without files, or if they are not in memory.
     pub(super) fn footers_to_look_at(&self) -> Option<Vec<Arc<ParquetMetaData>>> {
         let ScanShape { snapshot, kept, readers, .. } = self.scan();
-        let batches = [kept.first(), kept.get(kept.len() / 2), kept.last()];
-        let footer = |batch: Option<&usize>| {
-            readers.known_footer(&snapshot.file_of(snapshot.batches().get(*batch?)?).object_meta)
-        };
-        batches.into_iter().map(footer).collect()
+        let file = |at: usize| snapshot.batches()[kept[at]].file_index;
+        let last = kept.len().checked_sub(1)?;
+        let files: BTreeSet<usize> = (0..8).map(|eighth| file(last * eighth / 7)).collect();
+        files.into_iter().map(|file| readers.known_footer(&snapshot.files()[file].object_meta)).collect()
     }
 
     /// The readers to open; with page indexes if there is a filter to prune pages by.
