@@ -92,18 +92,25 @@ impl CodedGroups {
     /// Notes the group of each of `keys`; whether all have one.
     fn look_up(&mut self, keys: &Int32Array) -> bool {
         let group_of = self.group_of.as_slice();
-        let of_key = |key: i32| usize::try_from(key).ok().and_then(|key| group_of.get(key));
-        let of_key = |key: i32| of_key(key).copied().unwrap_or(UNSEEN);
+        let mut most = 0;
+        let mut of_key = |key: i32| {
+            // What is less than 0 is past the end, too.
+            let group = group_of.get(key as u32 as usize).copied().unwrap_or(UNSEEN);
+            most = most.max(group);
+            group
+        };
         self.groups.clear();
         match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
             None => self.groups.extend(keys.values().iter().map(|&key| of_key(key))),
             Some(nulls) => {
+                let group_of_null = self.group_of_null;
                 let keys = keys.values().iter().zip(nulls);
-                let group = |(&key, is_there)| if is_there { of_key(key) } else { self.group_of_null };
-                self.groups.extend(keys.map(group));
+                self.groups
+                    .extend(keys.map(|(&key, is_there)| if is_there { of_key(key) } else { group_of_null }));
+                most = most.max(group_of_null);
             }
         }
-        self.groups.iter().fold(0, |most, &group| most.max(group)) < FOUND
+        most < FOUND
     }
 
     /// Gives a group to all that `codes` have and that has none; how many texts that took.

@@ -105,7 +105,10 @@ fn in_one_step(plan: &Arc<dyn ExecutionPlan>, most: usize) -> Result<Option<Arc<
     let Some((last, first)) = two_steps(plan) else { return Ok(None) };
     let keys: Vec<Arc<dyn PhysicalExpr>> = first.group_expr().input_exprs();
     let processors = last.input().properties().output_partitioning().partition_count();
-    let most = |rows: u64| usize::try_from(rows / LEAST_ROWS).unwrap_or(usize::MAX).clamp(processors, most);
+    // Several for each processor, so that they end together.
+    let least = processors.saturating_mul(4).min(most).max(processors);
+    let most =
+        |rows: u64| usize::try_from(rows / LEAST_ROWS).unwrap_or(usize::MAX).clamp(least, most.max(least));
     let Some(scan) = with_keys_apart(first.input(), &keys, processors, most)? else { return Ok(None) };
     let only = AggregateExec::try_new(
         AggregateMode::SinglePartitioned,

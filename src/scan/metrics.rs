@@ -114,6 +114,7 @@ impl ScanMetrics {
                 proven: counter("row_groups_matched_by_bounds"),
                 late: counter("row_groups_decoded_late"),
                 coded: counter("row_groups_given_as_codes"),
+                by_column: counter("row_groups_decoded_by_column"),
                 retries: counter("run_retries"),
             },
         }

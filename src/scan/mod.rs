@@ -23,6 +23,7 @@ mod pruning;
 mod reader;
 mod round_trips;
 mod run_decoder;
+mod side_by_side;
 mod source;
 mod spatial;
 mod step_back;

@@ -8,6 +8,9 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::vec::IntoIter;
+
+use bytes::Bytes;
 
 use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -26,9 +29,11 @@ use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
+use super::filter_placement::LateFilter;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
+use super::side_by_side::{SideBySide, are_small};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
@@ -43,6 +48,8 @@ pub(super) struct RunMetrics {
     pub(super) late: Count,
     /// Of these, those that text was given of as the codes in their pages.
     pub(super) coded: Count,
+    /// Of these, those whose columns were decoded on their own.
+    pub(super) by_column: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -56,6 +63,8 @@ pub(super) struct KnownFile {
     metrics: ParquetFileMetrics,
     /// What a filter after decoding makes of it; `None`: it needs all columns.
     pub(super) late: OnceLock<Option<LateColumns>>,
+    /// Its columns, each on its own; `None`: they are decoded together.
+    by_column: OnceLock<Option<SideBySide>>,
 }
 
 /// What the rows of runs are read for.
@@ -77,6 +86,8 @@ pub(super) struct RunScan {
     pub(super) readers: PinnedReaderFactory,
     pub(super) files: Arc<KnownFiles>,
     pub(super) purpose: Purpose,
+    /// There are no more batches to read than processors.
+    pub(super) has_few_batches: bool,
     pub(super) partition: usize,
     pub(super) execution_metrics: ExecutionPlanMetricsSet,
     pub(super) metrics: RunMetrics,
@@ -125,12 +136,46 @@ impl RunScan {
                 let mut reader = self.readers.reader(file, metrics.clone());
                 let footer = reader.get_metadata(None).await?;
                 let decoding = FileDecoding::try_new(&self.wanted, footer, file)?;
-                let known =
-                    decoding.map(|decoding| Arc::new(KnownFile { decoding, metrics, late: OnceLock::new() }));
+                let known = decoding.map(|decoding| {
+                    Arc::new(KnownFile {
+                        decoding,
+                        metrics,
+                        late: OnceLock::new(),
+                        by_column: OnceLock::new(),
+                    })
+                });
                 self.files.lock().insert(location.clone(), known.clone());
                 Ok(known.map(|known| (known, reader)))
             }
         }
+    }
+
+    /// The rows of a row group of `known`, of which `bytes` has the columns, each decoded on its own; of them those that match
+    /// `filter`, if there is one. `None` if that is not worth it.
+    pub(super) async fn by_column(
+        &self,
+        known: &KnownFile,
+        file: &PartitionedFile,
+        row_groups: &[usize],
+        bytes: &[Bytes],
+        filter: Option<&LateFilter>,
+    ) -> Result<Option<IntoIter<RecordBatch>>> {
+        let decoding = &known.decoding;
+        let &[row_group] = row_groups else { return Ok(None) };
+        if !self.has_few_batches || !are_small(decoding.footer().row_group(row_group), decoding.columns()) {
+            return Ok(None);
+        }
+        let side_by_side = match known.by_column.get() {
+            Some(known) => known,
+            None => {
+                let found = SideBySide::try_new(&self.wanted, decoding, file)?;
+                known.by_column.get_or_init(|| found)
+            }
+        };
+        let Some(side_by_side) = side_by_side else { return Ok(None) };
+        let rows = side_by_side.decode(row_group, bytes, self.wanted.batch_size, filter).await?;
+        self.metrics.by_column.add(1);
+        Ok(Some(rows))
     }
 
     /// Counts row groups of `file` that are read.
@@ -262,28 +307,38 @@ impl Reading {
 
 /// A run of row groups, being read.
 struct OpenRun {
+    scan: Arc<RunScan>,
+    described: PartitionedFile,
     file: Arc<KnownFile>,
     reader: PinnedReader,
-    rows_at_once: usize,
     /// Row groups that are not read yet.
     ahead: VecDeque<usize>,
     decoder: Option<ParquetRecordBatchReader>,
+    /// Or what its columns were decoded to.
+    decoded: IntoIter<RecordBatch>,
     /// Of the rows that are not given yet, those to give.
     matches: Option<BooleanBuffer>,
 }
 
 impl OpenRun {
     /// `None` if the run is left to DataFusion.
-    async fn open(scan: &RunScan, run: &RowGroupRun) -> Result<Option<Self>> {
+    async fn open(scan: &Arc<RunScan>, run: &RowGroupRun) -> Result<Option<Self>> {
         let Some((file, reader)) = scan.open(&run.file).await? else { return Ok(None) };
         scan.note_read(&file, run.row_groups.len());
         let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
-        let rows_at_once = scan.wanted.batch_size;
-        Ok(Some(Self { file, reader, rows_at_once, ahead, decoder: None, matches }))
+        let (scan, described, decoded) = (Arc::clone(scan), run.file.clone(), vec![].into_iter());
+        Ok(Some(Self { scan, described, file, reader, ahead, decoder: None, decoded, matches }))
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
+            if let Some(rows) = self.decoded.next() {
+                let rows = matching(rows, &mut self.matches)?;
+                if rows.num_rows() > 0 {
+                    return Ok(Some(rows));
+                }
+                continue;
+            }
             if let Some(decoder) = &mut self.decoder {
                 match decoder.next().transpose()? {
                     None => self.decoder = None,
@@ -305,8 +360,14 @@ impl OpenRun {
                 };
             }
             let bytes = self.reader.read_together(&ranges).await?;
+            if let Some(rows) =
+                self.scan.by_column(&self.file, &self.described, &row_groups, &bytes, None).await?
+            {
+                self.decoded = rows;
+                continue;
+            }
             let chunks = decoding.chunks(row_groups, bytes);
-            self.decoder = Some(decoding.decode(&chunks, self.rows_at_once)?);
+            self.decoder = Some(decoding.decode(&chunks, self.scan.wanted.batch_size)?);
         }
     }
 }

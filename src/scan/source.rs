@@ -345,6 +345,7 @@ impl OdpSource {
                 Purpose::Unfiltered | Purpose::Proven => Arc::clone(&ranked.files),
             },
             purpose,
+            has_few_batches: self.scan.kept.len() <= self.scan.open_for_sink,
             partition,
             execution_metrics: self.inner.metrics().clone(),
             metrics: ranked.metrics.runs.clone(),
