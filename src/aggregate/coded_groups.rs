@@ -3,10 +3,10 @@
 use std::mem::size_of;
 
 use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, DictionaryArray, Int32Array, UInt32Array, new_null_array,
+    Array, ArrayData, ArrayRef, AsArray, DictionaryArray, UInt16Array, new_null_array,
 };
 use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::arrow::datatypes::{DataType, UInt16Type};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::physical_expr_common::binary_map::OutputType;
 use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
@@ -69,7 +69,7 @@ impl CodedGroups {
     /// If it is not.
     pub(super) fn of_rows(&mut self, codes: &ArrayRef) -> Result<Lookups> {
         let codes = codes
-            .as_dictionary_opt::<Int32Type>()
+            .as_dictionary_opt::<UInt16Type>()
             .ok_or_else(|| internal_datafusion_err!("{} are no codes", codes.data_type()))?;
         let mut lookups = Lookups::default();
         let dictionary = codes.values().to_data();
@@ -90,12 +90,11 @@ impl CodedGroups {
     }
 
     /// Notes the group of each of `keys`; whether all have one.
-    fn look_up(&mut self, keys: &Int32Array) -> bool {
+    fn look_up(&mut self, keys: &UInt16Array) -> bool {
         let group_of = self.group_of.as_slice();
         let mut most = 0;
-        let mut of_key = |key: i32| {
-            // What is less than 0 is past the end, too.
-            let group = group_of.get(key as u32 as usize).copied().unwrap_or(UNSEEN);
+        let mut of_key = |key: u16| {
+            let group = group_of.get(usize::from(key)).copied().unwrap_or(UNSEEN);
             most = most.max(group);
             group
         };
@@ -114,17 +113,15 @@ impl CodedGroups {
     }
 
     /// Gives a group to all that `codes` have and that has none; how many texts that took.
-    fn meet(&mut self, codes: &DictionaryArray<Int32Type>) -> Result<usize> {
+    fn meet(&mut self, codes: &DictionaryArray<UInt16Type>) -> Result<usize> {
         let keys = codes.keys();
-        let mut found: Vec<u32> = vec![];
+        let mut found: Vec<u16> = vec![];
         for (row, _) in self.groups.iter().enumerate().filter(|(_, group)| **group == UNSEEN) {
             // What stands where there is NULL means nothing.
             if keys.is_valid(row) {
-                let key = u32::try_from(keys.value(row)).ok();
-                let Some((key, group)) =
-                    key.and_then(|key| Some((key, self.group_of.get_mut(key as usize)?)))
-                else {
-                    return internal_err!("code {} is not in its dictionary", keys.value(row));
+                let key = keys.value(row);
+                let Some(group) = self.group_of.get_mut(usize::from(key)) else {
+                    return internal_err!("code {key} is not in its dictionary");
                 };
                 if *group == UNSEEN {
                     *group = FOUND;
@@ -143,12 +140,12 @@ impl CodedGroups {
     }
 
     /// Notes the groups of the codes `found` of `dictionary`.
-    fn intern(&mut self, dictionary: &ArrayRef, found: Vec<u32>) -> Result<()> {
-        let found = UInt32Array::from(found);
+    fn intern(&mut self, dictionary: &ArrayRef, found: Vec<u16>) -> Result<()> {
+        let found = UInt16Array::from(found);
         let texts = cast(&take(dictionary.as_ref(), &found, None)?, &DataType::Utf8View)?;
         let groups = self.groups_of(&texts);
         for (&key, group) in found.values().iter().zip(groups) {
-            self.group_of[key as usize] = group;
+            self.group_of[usize::from(key)] = group;
         }
         Ok(())
     }
@@ -191,8 +188,8 @@ mod tests {
 
     use super::*;
 
-    fn coded(keys: Vec<Option<i32>>, texts: &ArrayRef) -> ArrayRef {
-        Arc::new(DictionaryArray::new(Int32Array::from(keys), Arc::clone(texts)))
+    fn coded(keys: Vec<Option<u16>>, texts: &ArrayRef) -> ArrayRef {
+        Arc::new(DictionaryArray::new(UInt16Array::from(keys), Arc::clone(texts)))
     }
 
     fn texts(texts: &[Option<&str>]) -> ArrayRef {

@@ -233,7 +233,11 @@ impl BatchBounds {
         strictly: bool,
     ) -> Result<bool> {
         let Some(bounds) = self.columns.get(column) else { return Ok(false) };
-        if bounds.min.data_type().is_floating() || bounds.min.data_type().is_nested() {
+        let values = match bounds.min.data_type() {
+            DataType::Dictionary(_, values) => values.as_ref(),
+            other => other,
+        };
+        if values.is_floating() || values.is_nested() {
             return Ok(false);
         }
         let indices: UInt64Array = indices.iter().map(|&i| Some(i as u64)).collect();

@@ -29,9 +29,10 @@ const LEAST_ROWS: i64 = 1 << 15;
 /// Rows for each byte of a dictionary, at least, where record batches of different row groups are joined.
 const TURNS: i64 = 16;
 
-/// What a column of text is given as.
+/// What a column of text is given as. A dictionary that has more texts than there are codes is an error, and its file is left to
+/// those who make new dictionaries for each record batch.
 fn code_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+    DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8))
 }
 
 /// `plan` with codes for its column at `position`. `None` if it is not a scan of whole batches, or the footers that are

@@ -8,21 +8,19 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array, make_comparator};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::functions::datetime;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{Partitioning, PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::partitions::groups_of;
+use super::partitions::{groups_of, reads_all};
 use super::source::OdpSource;
-
-/// Of an equal share of the rows for each processor the largest partition may have so many quarters.
-const MOST_QUARTERS: u128 = 5;
 
 /// `plan`, a scan of batches, with `most` partitions or fewer, but as many as there are `processors`: runs of batches, no two
 /// of which have a value of one of `keys` in common. `None` if there are no such runs that are about alike.
@@ -44,6 +42,9 @@ pub(crate) fn with_keys_apart(
         return Ok(None);
     }
     let (snapshot, kept) = (&source.scan().snapshot, &source.scan().kept);
+    if !reads_all(&config.file_groups, kept) {
+        return Ok(None);
+    }
     let rows: Vec<u64> = kept.iter().map(|&batch| snapshot.batches()[batch].rows).collect();
     let total = rows.iter().copied().fold(0, u64::saturating_add);
     let most = match source.scan().partition_limit {
@@ -54,10 +55,7 @@ pub(crate) fn with_keys_apart(
         let Some(bounds) = bounds_of(source, key)? else { continue };
         let Some(runs) = cut_at(&rows, &bounds.gaps()?, most) else { continue };
         let largest = runs.iter().map(|run| rows[run.clone()].iter().copied().fold(0, u64::saturating_add));
-        let largest = u128::from(largest.max().unwrap_or(0));
-        if runs.len() < processors.max(2)
-            || 4 * largest * (processors as u128) > MOST_QUARTERS * u128::from(total)
-        {
+        if !are_alike(runs.len(), largest.max().unwrap_or(0), total, processors) {
             continue;
         }
         let mut apart = config.clone();
@@ -66,6 +64,15 @@ pub(crate) fn with_keys_apart(
         return Ok(Some(DataSourceExec::from_data_source(apart)));
     }
     Ok(None)
+}
+
+/// Whether processors that take one run after the other end at about the same time.
+fn are_alike(runs: usize, largest: u64, total: u64, processors: usize) -> bool {
+    let processors = processors.max(2) as u128;
+    let (runs, largest, total) = (runs as u128, u128::from(largest), u128::from(total));
+    // Of as many as are taken at a time the last ones may leave some processors idle.
+    let at_a_time = runs.div_ceil(processors) * processors;
+    runs >= processors && 20 * at_a_time <= 23 * runs && 4 * largest * processors <= 5 * total
 }
 
 /// The bounds of a key in each of the kept batches.
@@ -89,12 +96,12 @@ fn bounds_of(source: &OdpSource, key: &Arc<dyn PhysicalExpr>) -> Result<Option<K
         return Ok(None);
     };
     let data_type = field.data_type();
+    let values = match data_type {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    };
     // NaN lies outside of the bounds of floats; and text is grouped faster by its codes.
-    if data_type.is_nested()
-        || data_type.is_floating()
-        || data_type.is_string()
-        || !is_ascending(key, data_type)
-    {
+    if values.is_nested() || values.is_floating() || values.is_string() || !is_ascending(key, data_type) {
         return Ok(None);
     }
     let batches: UInt64Array = kept.iter().map(|&batch| Some(batch as u64)).collect();
@@ -117,7 +124,11 @@ fn bounds_of(source: &OdpSource, key: &Arc<dyn PhysicalExpr>) -> Result<Option<K
         let keys = of_one.data.evaluate(&rows).and_then(|keys| keys.into_array(rows.num_rows())).ok()?;
         (keys.null_count() == 0).then_some(keys)
     };
-    Ok(key_of(bounds.min).zip(key_of(bounds.max)).map(|(min, max)| KeyBounds { min, max }))
+    let Some((min, max)) = key_of(bounds.min).zip(key_of(bounds.max)) else { return Ok(None) };
+    // Arithmetic that wraps, at the ends of time, makes less of more.
+    let order = make_comparator(min.as_ref(), max.as_ref(), SortOptions::default())?;
+    let is_kept = (0..min.len()).all(|batch| order(batch, batch) != Ordering::Greater);
+    Ok(is_kept.then_some(KeyBounds { min, max }))
 }
 
 /// Whether `key`, made of a column of `data_type` and constants, never falls where the column grows.
@@ -125,9 +136,9 @@ fn is_ascending(key: &Arc<dyn PhysicalExpr>, data_type: &DataType) -> bool {
     if key.is::<Column>() {
         return true;
     }
-    // In other time zones hours come twice.
+    // In other time zones hours come twice; and of Date64 casts to timestamps wrap.
     let is_time = match data_type {
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None) => true,
+        DataType::Date32 | DataType::Timestamp(_, None) => true,
         DataType::Timestamp(_, Some(zone)) => matches!(zone.as_ref(), "UTC" | "+00:00" | "Z"),
         _ => false,
     };
@@ -135,18 +146,31 @@ fn is_ascending(key: &Arc<dyn PhysicalExpr>, data_type: &DataType) -> bool {
         return false;
     }
     if let Some(cast) = key.downcast_ref::<CastExpr>() {
-        let to_time =
-            matches!(cast.cast_type(), DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None));
+        let to_time = matches!(cast.cast_type(), DataType::Date32 | DataType::Timestamp(_, None));
         return to_time && is_ascending(cast.expr(), data_type);
     }
     let Some(function) = key.downcast_ref::<ScalarFunctionExpr>() else { return false };
-    match (function.name(), function.args()) {
-        ("date_trunc", [unit, time]) | ("date_bin", [unit, time]) => {
-            unit.is::<Literal>() && is_ascending(time, data_type)
+    let (is_trunc, is_bin) =
+        (*function.fun() == *datetime::date_trunc(), *function.fun() == *datetime::date_bin());
+    match function.args() {
+        [unit, time] if is_trunc => unit.is::<Literal>() && is_ascending(time, data_type),
+        [stride, time] if is_bin => is_forward(stride) && is_ascending(time, data_type),
+        [stride, time, origin] if is_bin => {
+            is_forward(stride) && origin.is::<Literal>() && is_ascending(time, data_type)
         }
-        ("date_bin", [unit, time, origin]) => {
-            unit.is::<Literal>() && origin.is::<Literal>() && is_ascending(time, data_type)
+        _ => false,
+    }
+}
+
+/// Whether `stride` is a constant of which no part is negative.
+fn is_forward(stride: &Arc<dyn PhysicalExpr>) -> bool {
+    let Some(stride) = stride.downcast_ref::<Literal>() else { return false };
+    match stride.value() {
+        ScalarValue::IntervalMonthDayNano(Some(stride)) => {
+            stride.months >= 0 && stride.days >= 0 && stride.nanoseconds >= 0
         }
+        ScalarValue::IntervalDayTime(Some(stride)) => stride.days >= 0 && stride.milliseconds >= 0,
+        ScalarValue::IntervalYearMonth(Some(months)) => *months >= 0,
         _ => false,
     }
 }
@@ -254,5 +278,15 @@ mod tests {
         assert_eq!(of(&[90, 1, 1, 1], "|||.", 2), Some(vec![1, 3]));
         assert_eq!(of(&[u64::MAX; 3], "||.", 3), Some(vec![1; 3]));
         assert_eq!(of(&[], "", 3), None);
+    }
+
+    #[test]
+    fn runs_are_alike_if_no_processor_waits_long_for_another() {
+        assert!(are_alike(2, 50, 100, 2) && are_alike(4, 30, 100, 2) && are_alike(64, 4, 100, 16));
+        assert!(!are_alike(2, 63, 100, 2), "more than 5 quarters of a half");
+        assert!(!are_alike(5, 20, 100, 2) && !are_alike(17, 6, 100, 16), "the last one is alone");
+        assert!(are_alike(11, 10, 100, 2) && are_alike(8, 13, 100, 3));
+        assert!(!are_alike(3, 34, 100, 4) && !are_alike(1, 100, 100, 1));
+        assert!(are_alike(4, u64::MAX / 4, u64::MAX, 2));
     }
 }

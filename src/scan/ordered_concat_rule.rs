@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
@@ -273,7 +274,12 @@ fn partitions_follow(plan: &Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Resu
     let first = order.first();
     let Some(column) = first.expr.downcast_ref::<Column>() else { return Ok(false) };
     let Some((leaf, index)) = column_of_scan(plan, column.index()) else { return Ok(false) };
-    if leaf.schema().field(index).data_type().is_floating() {
+    let schema = leaf.schema();
+    let values = match schema.field(index).data_type() {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    };
+    if values.is_floating() {
         return Ok(false);
     }
     let context = StatisticsContext::new();

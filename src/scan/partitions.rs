@@ -76,13 +76,16 @@ pub(super) fn short_runs(
 ) -> Option<Vec<FileGroup>> {
     let rows = kept.iter().map(|&i| snapshot.batches()[i].rows).fold(0, u64::saturating_add);
     let most = usize::try_from(rows / SHORT_RUN).unwrap_or(usize::MAX).min(MOST_SHORT_RUNS).min(kept.len());
-    if most <= groups.len() {
-        return None;
-    }
+    let may_be_cut = most > groups.len() && reads_all(groups, kept);
+    may_be_cut.then(|| merged_groups(snapshot, kept, most, Shares::Equal))
+}
+
+/// Whether `groups` are the kept batches in their order.
+pub(super) fn reads_all(groups: &[FileGroup], kept: &[usize]) -> bool {
     let runs =
         groups.iter().flat_map(FileGroup::iter).map(|file| Some(file.extension::<BatchRun>()?.0.clone()));
-    let batches = runs.collect::<Option<Vec<_>>>()?.into_iter().flatten();
-    batches.eq(kept.iter().copied()).then(|| merged_groups(snapshot, kept, most, Shares::Equal))
+    let runs = runs.collect::<Option<Vec<_>>>();
+    runs.is_some_and(|runs| runs.into_iter().flatten().eq(kept.iter().copied()))
 }
 
 /// One group for each of `runs`, which are ranges of positions in `kept`.
