@@ -138,6 +138,11 @@ impl FileDecoding {
         self.coded
     }
 
+    /// What [`Self::columns`] are decoded to.
+    pub(super) fn types(&self) -> &[DataType] {
+        &self.types
+    }
+
     /// Positions among the columns of the file of those that each column of the scan is made of.
     pub(super) fn columns_of(&self) -> &[Vec<usize>] {
         &self.columns_of

@@ -45,12 +45,11 @@ struct State {
     /// Decisions that are still taken for the decoder, whatever it finds.
     held: u32,
     next_hold: u32,
-    has_failed: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { after: false, held: 0, next_hold: FIRST_HOLD, has_failed: false }
+        Self { after: false, held: 0, next_hold: FIRST_HOLD }
     }
 }
 
@@ -92,11 +91,6 @@ impl FilterPlacement {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).after
     }
 
-    /// Whether anything may be filtered after decoding: that has not failed.
-    pub(super) fn may_be_after(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).has_failed
-    }
-
     /// Of `rows` filtered inside the decoder `matched` are left.
     pub(super) fn note_inside(&self, rows: u64, matched: u64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +105,6 @@ impl FilterPlacement {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.after = false;
         state.held = u32::MAX;
-        state.has_failed = true;
     }
 
     pub(super) fn note_after(&self, found: Decoded) {
@@ -159,22 +152,11 @@ impl LateFilter {
     /// # Errors
     /// What the filter gives for any row, whether or not the decoder would have evaluated it.
     pub(super) fn apply(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
-        self.given_of(decoded, self.matches(decoded)?.as_ref())
-    }
-
-    /// Those of the rows `decoded` that match, `None`: all, without the columns that only the filter needs.
-    ///
-    /// # Errors
-    /// If there are more rows than matches, or fewer.
-    pub(super) fn given_of(
-        &self,
-        decoded: &RecordBatch,
-        matches: Option<&BooleanArray>,
-    ) -> Result<RecordBatch> {
+        let matches = self.matches(decoded)?;
         let given: Vec<usize> = (0..self.given).collect();
         let given = decoded.project(&given)?;
         match matches {
-            Some(matches) => Ok(filter_record_batch(&given, matches)?),
+            Some(matches) => Ok(filter_record_batch(&given, &matches)?),
             None => Ok(given),
         }
     }

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::{BatchCoalescer, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -22,7 +21,6 @@ use super::filter_placement::{Decoded, LateFilter};
 use super::kept_rows::{KeptRows, PlainValues};
 use super::reader::PinnedReader;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
-use super::side_by_side::have_few_pages;
 use crate::row_bytes::record_batch_bytes;
 
 /// Bytes of rows that match, in the columns that are decoded early or in the others, before any is given on: with more, all
@@ -203,7 +201,6 @@ impl Matching {
 pub(super) struct LateRun {
     scan: Arc<RunScan>,
     filter: Arc<LateFilter>,
-    described: PartitionedFile,
     file: Arc<KnownFile>,
     reader: PinnedReader,
     /// Row groups that are not read yet.
@@ -216,33 +213,18 @@ enum Current {
     Late(Matching),
     /// All columns are decoded before the filter: some are not [`PlainValues`] here, or too much matches.
     Whole(ParquetRecordBatchReader),
-    /// The rows that match of columns that were each decoded on its own.
-    ByColumn(IntoIter<RecordBatch>),
 }
 
 impl LateRun {
-    /// Of `row_groups` of `file` the rows that match `filter`. `None` if no column can wait for it; or, where nobody knows how
-    /// matches lie (`at_once`), if the decoder might leave something out by the filter.
+    /// Of `row_groups` of `file` the rows that match `filter`. `None` if no column can wait for it.
     pub(super) async fn open(
         scan: &Arc<RunScan>,
         filter: &Arc<LateFilter>,
         file: &PartitionedFile,
         row_groups: Vec<usize>,
-        at_once: bool,
     ) -> Result<Option<Self>> {
         let Some(&first) = row_groups.first() else { return Ok(None) };
-        if at_once && !scan.has_few_batches {
-            return Ok(None);
-        }
         let Some((known, reader)) = scan.open(file).await? else { return Ok(None) };
-        let decoding = &known.decoding;
-        let has_few_pages = |&group: &usize| {
-            let group = decoding.footer().row_group(group);
-            have_few_pages(group, decoding.columns())
-        };
-        if at_once && !row_groups.iter().all(has_few_pages) {
-            return Ok(None);
-        }
         let late = match known.late.get() {
             Some(late) => late,
             None => {
@@ -250,14 +232,13 @@ impl LateRun {
                 known.late.get_or_init(|| late)
             }
         };
-        if late.is_none() && !at_once {
+        if late.is_none() {
             return Ok(None);
         }
         scan.note_read(&known, row_groups.len());
         Ok(Some(Self {
             scan: Arc::clone(scan),
             filter: Arc::clone(filter),
-            described: file.clone(),
             file: known,
             reader,
             ahead: row_groups.into(),
@@ -268,77 +249,43 @@ impl LateRun {
     /// The next rows that match, more than none; `None` at the end.
     pub(super) async fn next(&mut self, found: &mut Decoded) -> Result<Option<RecordBatch>> {
         let file = Arc::clone(&self.file);
-        let Some(columns) = file.late.get() else { return internal_err!("late columns are not known") };
+        let Some(Some(columns)) = file.late.get() else { return internal_err!("no column is late") };
         loop {
-            let decoded = match (&mut self.current, columns) {
-                (Current::Nothing, _) => {
-                    let one_at_a_time = columns.as_ref().is_some_and(|columns| columns.early.coded() > 0);
-                    let (row_groups, _) = next_row_groups(&file.decoding, &mut self.ahead, one_at_a_time)?;
+            match &mut self.current {
+                Current::Nothing => {
+                    let (row_groups, _) =
+                        next_row_groups(&file.decoding, &mut self.ahead, columns.early.coded() > 0)?;
                     if row_groups.is_empty() {
                         return Ok(None);
                     }
-                    self.current = self.open_next(&file, columns.as_ref(), row_groups, found).await?;
-                    continue;
+                    let matching = match columns.is_for(&row_groups) {
+                        true => self.matching(&file.decoding, columns, &row_groups, found).await?,
+                        false => None,
+                    };
+                    self.current = match matching {
+                        Some(matching) => Current::Late(matching),
+                        None => {
+                            let chunks = self.read(&file.decoding, &row_groups).await?;
+                            Current::Whole(file.decoding.decode(&chunks, self.scan.wanted.batch_size)?)
+                        }
+                    };
                 }
-                (Current::Late(matching), Some(columns)) => match matching.next(columns)? {
+                Current::Late(matching) => match matching.next(columns)? {
                     Some(rows) => return Ok(Some(rows)),
-                    None => None,
+                    None => self.current = Current::Nothing,
                 },
-                (Current::Late(_), None) => return internal_err!("no column is late"),
-                (Current::Whole(decoder), _) => {
-                    let rows = decoder.next().transpose()?;
-                    rows.map(|rows| file.decoding.project(&rows)).transpose()?
-                }
-                (Current::ByColumn(rows), _) => match rows.next() {
+                Current::Whole(decoder) => match decoder.next().transpose()? {
                     Some(rows) => {
+                        let rows = self.filter.apply(&file.decoding.project(&rows)?)?;
                         found.note(&rows);
                         if rows.num_rows() > 0 {
                             return Ok(Some(rows));
                         }
-                        continue;
                     }
-                    None => None,
+                    None => self.current = Current::Nothing,
                 },
-            };
-            let Some(decoded) = decoded else {
-                self.current = Current::Nothing;
-                continue;
-            };
-            let rows = self.filter.apply(&decoded)?;
-            found.note(&rows);
-            if rows.num_rows() > 0 {
-                return Ok(Some(rows));
             }
         }
-    }
-
-    async fn open_next(
-        &mut self,
-        file: &KnownFile,
-        columns: Option<&LateColumns>,
-        row_groups: Vec<usize>,
-        found: &mut Decoded,
-    ) -> Result<Current> {
-        let decoding = &file.decoding;
-        if self.scan.has_few_batches {
-            let bytes = self.read_bytes(decoding, &row_groups).await?;
-            let (scan, filter) = (Arc::clone(&self.scan), Arc::clone(&self.filter));
-            return match scan.by_column(file, &self.described, &row_groups, &bytes, Some(&filter)).await? {
-                Some(rows) => Ok(Current::ByColumn(rows)),
-                None => self.whole(decoding, &decoding.chunks(row_groups, bytes)),
-            };
-        }
-        if let Some(columns) = columns.filter(|columns| columns.is_for(&row_groups))
-            && let Some(matching) = self.matching(decoding, columns, &row_groups, found).await?
-        {
-            return Ok(Current::Late(matching));
-        }
-        let chunks = self.read(decoding, &row_groups).await?;
-        self.whole(decoding, &chunks)
-    }
-
-    fn whole(&self, decoding: &FileDecoding, chunks: &ColumnChunks) -> Result<Current> {
-        Ok(Current::Whole(decoding.decode(chunks, self.scan.wanted.batch_size)?))
     }
 
     /// The rows of `row_groups` that match, if they take little memory. One large row group is read column by column, each
@@ -383,15 +330,11 @@ impl LateRun {
 
     /// The columns of `decoding`.
     async fn read(&mut self, decoding: &FileDecoding, row_groups: &[usize]) -> Result<ColumnChunks> {
-        let bytes = self.read_bytes(decoding, row_groups).await?;
-        Ok(decoding.chunks(row_groups.to_vec(), bytes))
-    }
-
-    async fn read_bytes(&mut self, decoding: &FileDecoding, row_groups: &[usize]) -> Result<Vec<Bytes>> {
         let mut ranges = vec![];
         for &row_group in row_groups {
             ranges.extend(ColumnChunks::ranges(decoding.footer(), row_group, decoding.columns())?);
         }
-        Ok(self.reader.read_together(&ranges).await?)
+        let bytes = self.reader.read_together(&ranges).await?;
+        Ok(decoding.chunks(row_groups.to_vec(), bytes))
     }
 }

@@ -215,38 +215,31 @@ impl Run {
             let rows = PartRows::Unfiltered(Rows::of(VecDeque::from([rows])));
             return Ok(Part { batches, rows, matched: 0 });
         }
-        let (is_after, may_be_after) = (scan.placement.is_after(), scan.placement.may_be_after());
-        if is_after || may_be_after {
-            let opened = AssertUnwindSafe(self.open_after(&batches, is_after)).catch_unwind().await;
-            if let Ok(Ok(Some(rows))) = opened {
+        if scan.placement.is_after() {
+            let opened = AssertUnwindSafe(self.open_after(&batches)).catch_unwind().await;
+            if let Ok(Ok(rows)) = opened {
                 scan.metrics.batches.add(batches.len());
                 scan.metrics.rows.add(usize::try_from(self.rows_of(&batches)).unwrap_or(usize::MAX));
                 return Ok(Part { batches, rows, matched: 0 });
             }
-            if !matches!(opened, Ok(Ok(_))) {
-                scan.metrics.retries.add(1);
-                scan.placement.note_failed();
-            }
+            scan.metrics.retries.add(1);
+            scan.placement.note_failed();
         }
         let rows = PartRows::Inside(Rows::of(self.open_inside(batches.clone()).await?));
         Ok(Part { batches, rows, matched: 0 })
     }
 
-    /// `None` if the decoder is to filter, as may be where it is not decided that it does not (`is_after`).
-    async fn open_after(&mut self, batches: &Range<usize>, is_after: bool) -> Result<Option<PartRows>> {
+    async fn open_after(&mut self, batches: &Range<usize>) -> Result<PartRows> {
         let file = self.part_of_file(batches.clone());
         let of_part = &self.scan.snapshot.batches()[batches.clone()];
         if let Some(runs) = self.scan.runs.as_ref().filter(|_| of_part.iter().all(|batch| batch.is_whole)) {
             let row_groups = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
-            if let Some(run) = LateRun::open(runs, &self.scan.filter, &file, row_groups, !is_after).await? {
-                return Ok(Some(PartRows::Late(Box::new(run), Decoded::default())));
+            if let Some(run) = LateRun::open(runs, &self.scan.filter, &file, row_groups).await? {
+                return Ok(PartRows::Late(Box::new(run), Decoded::default()));
             }
         }
-        if !is_after {
-            return Ok(None);
-        }
         let streams = read_on(self.scan.unfiltered.as_ref(), file).await?;
-        Ok(Some(PartRows::After(Rows::of(streams), Decoded::default())))
+        Ok(PartRows::After(Rows::of(streams), Decoded::default()))
     }
 
     /// Learns from the part that ends.

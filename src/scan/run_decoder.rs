@@ -29,11 +29,10 @@ use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
-use super::filter_placement::LateFilter;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
-use super::side_by_side::{SideBySide, are_small};
+use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
@@ -86,7 +85,7 @@ pub(super) struct RunScan {
     pub(super) readers: PinnedReaderFactory,
     pub(super) files: Arc<KnownFiles>,
     pub(super) purpose: Purpose,
-    /// There are no more batches to read than processors.
+    /// There are no more batches to read than run at a time, and more than one does.
     pub(super) has_few_batches: bool,
     pub(super) partition: usize,
     pub(super) execution_metrics: ExecutionPlanMetricsSet,
@@ -150,19 +149,20 @@ impl RunScan {
         }
     }
 
-    /// The rows of a row group of `known`, of which `bytes` has the columns, each decoded on its own; of them those that match
-    /// `filter`, if there is one. `None` if that is not worth it.
-    pub(super) async fn by_column(
+    /// The rows of a row group of `known`, of which `bytes` has the columns, each decoded on its own. `None` if that is not worth
+    /// it.
+    async fn by_column(
         &self,
         known: &KnownFile,
         file: &PartitionedFile,
         row_groups: &[usize],
         bytes: &[Bytes],
-        filter: Option<&LateFilter>,
     ) -> Result<Option<IntoIter<RecordBatch>>> {
         let decoding = &known.decoding;
         let &[row_group] = row_groups else { return Ok(None) };
-        if !self.has_few_batches || !are_small(decoding.footer().row_group(row_group), decoding.columns()) {
+        if !self.has_few_batches
+            || !is_worth_it(decoding.footer().row_group(row_group), decoding.columns(), decoding.types())
+        {
             return Ok(None);
         }
         let side_by_side = match known.by_column.get() {
@@ -173,7 +173,7 @@ impl RunScan {
             }
         };
         let Some(side_by_side) = side_by_side else { return Ok(None) };
-        let rows = side_by_side.decode(row_group, bytes, self.wanted.batch_size, filter).await?;
+        let rows = side_by_side.decode(row_group, bytes, self.wanted.batch_size).await?;
         self.metrics.by_column.add(1);
         Ok(Some(rows))
     }
@@ -333,11 +333,7 @@ impl OpenRun {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(rows) = self.decoded.next() {
-                let rows = matching(rows, &mut self.matches)?;
-                if rows.num_rows() > 0 {
-                    return Ok(Some(rows));
-                }
-                continue;
+                return Ok(Some(rows));
             }
             if let Some(decoder) = &mut self.decoder {
                 match decoder.next().transpose()? {
@@ -360,8 +356,10 @@ impl OpenRun {
                 };
             }
             let bytes = self.reader.read_together(&ranges).await?;
-            if let Some(rows) =
-                self.scan.by_column(&self.file, &self.described, &row_groups, &bytes, None).await?
+            // Of rows that do not match nothing is computed.
+            if self.matches.is_none()
+                && let Some(rows) =
+                    self.scan.by_column(&self.file, &self.described, &row_groups, &bytes).await?
             {
                 self.decoded = rows;
                 continue;

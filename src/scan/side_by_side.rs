@@ -1,29 +1,27 @@
 //! Columns of a row group, each decoded on its own: where a scan has few row groups, other processors would be idle.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::file_decoding::{FileDecoding, Wanted};
-use super::filter_placement::LateFilter;
 
-/// Bytes of the columns of a row group, not compressed but still encoded, that are decoded before any row is given on.
-const MOST_BYTES: i64 = 16 << 20;
+/// Bytes of a row group, when it is decoded, before any row is given on.
+const MOST_DECODED: i64 = 32 << 20;
 
-/// Those of one column that are one page or two, as most writers cut them, if there is no index that tells.
-const FEW_PAGES: i64 = 5 << 18;
+/// Bytes of its columns, not compressed but still encoded, that take longer than handing them to others.
+const LEAST_ENCODED: i64 = 256 << 10;
 
-/// Bytes of an index of one page or two; the place of a page takes seven or more.
-const SHORT_INDEX: i32 = 24;
+/// Parts, at most: each takes the time to read the schema of the file.
+const MOST_PARTS: usize = 16;
 
 /// The columns of one file in parts, which have no column of the file in common.
 pub(super) struct SideBySide {
@@ -52,24 +50,30 @@ impl SideBySide {
     ) -> Result<Option<Self>> {
         let columns_of = decoding.columns_of();
         let uses: usize = columns_of.iter().map(Vec::len).sum();
-        if decoding.columns().len() < 2 || uses != decoding.columns().len() {
+        let read = columns_of.iter().filter(|columns| !columns.is_empty()).count();
+        if read < 2 || uses != decoding.columns().len() {
             return Ok(None);
         }
-        // Constants come with the first.
-        let (read, constant): (Vec<usize>, Vec<usize>) =
-            (0..columns_of.len()).partition(|&at| !columns_of[at].is_empty());
-        let mut parts = Vec::with_capacity(read.len());
-        let mut places = vec![(0, 0); columns_of.len()];
-        for (part, at) in read.into_iter().enumerate() {
-            let mut given = vec![at];
-            if part == 0 {
-                given.extend(&constant);
+        // Columns in turn; constants come with the first part.
+        let mut given = vec![vec![]; read.min(MOST_PARTS)];
+        let mut next = 0;
+        for (at, columns) in columns_of.iter().enumerate() {
+            if columns.is_empty() {
+                given[0].push(at);
+            } else {
+                given[next % MOST_PARTS].push(at);
+                next += 1;
             }
+        }
+        let exprs: Vec<&ProjectionExpr> = wanted.projection.iter().collect();
+        let mut parts = Vec::with_capacity(given.len());
+        let mut places = vec![(0, 0); columns_of.len()];
+        for (part, given) in given.into_iter().enumerate() {
             for (column, &at) in given.iter().enumerate() {
                 places[at] = (part, column);
             }
-            let exprs = given.iter().filter_map(|&at| wanted.projection.iter().nth(at).cloned());
-            let wanted = Wanted { projection: ProjectionExprs::new(exprs), ..wanted.clone() };
+            let projection = ProjectionExprs::new(given.iter().map(|&at| exprs[at].clone()));
+            let wanted = Wanted { projection, ..wanted.clone() };
             let Some(of_part) = FileDecoding::try_new(&wanted, Arc::clone(decoding.footer()), file)? else {
                 return Ok(None);
             };
@@ -80,89 +84,35 @@ impl SideBySide {
         Ok(Some(Self { parts, places, schema: Arc::clone(decoding.schema()) }))
     }
 
-    /// The rows of a row group, of which `bytes` has the columns of the whole, as record batches of `rows_at_once`; of them
-    /// those that match `filter`, if there is one. Others are left unfinished where no row matches.
+    /// The rows of a row group, of which `bytes` has the columns of the whole, as record batches of `rows_at_once`.
     ///
     /// # Errors
-    /// If a column cannot be decoded, or what the filter gives.
+    /// If a column cannot be decoded.
     pub(super) async fn decode(
         &self,
         row_group: usize,
         bytes: &[Bytes],
         rows_at_once: usize,
-        filter: Option<&LateFilter>,
     ) -> Result<IntoIter<RecordBatch>> {
-        let needed = filter.map(LateFilter::columns).unwrap_or_default();
-        let needed_parts: BTreeSet<usize> = needed.iter().map(|&at| self.places[at].0).collect();
-        let decoding = |part: &Part| {
+        let tasks = self.parts.iter().map(|part| {
             let bytes: Vec<Bytes> = part.columns.iter().filter_map(|&at| bytes.get(at).cloned()).collect();
             let decoding = Arc::clone(&part.decoding);
-            move || -> Result<Vec<RecordBatch>> {
+            SpawnedTask::spawn(async move {
                 let rows = decoding.decode(&decoding.chunks(vec![row_group], bytes), rows_at_once)?;
-                rows.map(|rows| decoding.project(&rows?)).collect()
-            }
-        };
-        let others = self.parts.iter().enumerate().filter(|(at, _)| !needed_parts.contains(at));
-        let tasks = others.map(|(at, part)| {
-            let decode = decoding(part);
-            (at, SpawnedTask::spawn(async move { decode() }))
+                rows.map(|rows| decoding.project(&rows?)).collect::<Result<Vec<RecordBatch>>>()
+            })
         });
         let tasks: Vec<_> = tasks.collect();
-
-        let mut parts = vec![vec![]; self.parts.len()];
-        for &part in &needed_parts {
-            parts[part] = decoding(&self.parts[part])()?;
-        }
-        let matches = match filter {
-            Some(filter) => self.matches(filter, &needed, &parts)?,
-            None => None,
-        };
-        if matches.as_ref().is_some_and(|matches| !matches.iter().any(BooleanArray::has_true)) {
-            return Ok(vec![].into_iter());
-        }
-        for (part, task) in tasks {
-            parts[part] = task.join_unwind().await.map_err(|e| DataFusionError::External(Box::new(e)))??;
+        let mut parts = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            parts.push(task.join_unwind().await.map_err(|e| DataFusionError::External(Box::new(e)))??);
         }
         let batches = parts.first().map_or(0, Vec::len);
         if parts.iter().any(|part| part.len() != batches) {
             return internal_err!("columns have different numbers of rows");
         }
-        let mut rows = Vec::with_capacity(batches);
-        for at in 0..batches {
-            let joined = self.joined(&parts, at)?;
-            rows.push(match (filter, matches.as_ref().and_then(|matches| matches.get(at))) {
-                (Some(filter), Some(matches)) => filter.given_of(&joined, Some(matches))?,
-                (Some(filter), None) => filter.apply(&joined)?,
-                (None, _) => joined,
-            });
-        }
-        Ok(rows.into_iter())
-    }
-
-    /// Of each record batch the rows that match; `None` if the filter is not made of columns, or says that all do.
-    fn matches(
-        &self,
-        filter: &LateFilter,
-        needed: &BTreeSet<usize>,
-        parts: &[Vec<RecordBatch>],
-    ) -> Result<Option<Vec<BooleanArray>>> {
-        let Some(&first) = needed.first() else { return Ok(None) };
-        let needed: Vec<usize> = needed.iter().copied().collect();
-        let filter = filter.of_columns(&needed)?;
-        let schema = Arc::new(self.schema.project(&needed)?);
-        let of_batch = |at: usize| -> Result<Option<BooleanArray>> {
-            let column = |&column: &usize| {
-                let (part, column) = self.places[column];
-                parts[part].get(at).map(|rows| Arc::clone(rows.column(column)))
-            };
-            let Some(columns) = needed.iter().map(column).collect() else {
-                return internal_err!("a column has fewer rows than others");
-            };
-            filter.matches(&RecordBatch::try_new(Arc::clone(&schema), columns)?)
-        };
-        let batches = parts[self.places[first].0].len();
-        let matches = (0..batches).map(of_batch).collect::<Result<Vec<_>>>()?;
-        Ok(matches.into_iter().collect())
+        let joined = (0..batches).map(|at| self.joined(&parts, at)).collect::<Result<Vec<_>>>()?;
+        Ok(joined.into_iter())
     }
 
     fn joined(&self, parts: &[Vec<RecordBatch>], at: usize) -> Result<RecordBatch> {
@@ -178,17 +128,26 @@ impl SideBySide {
     }
 }
 
-/// Whether the `columns` of a row group take little memory.
-pub(super) fn are_small(row_group: &RowGroupMetaData, columns: &[usize]) -> bool {
-    let bytes = columns.iter().map(|&column| row_group.column(column).uncompressed_size());
-    (0..=MOST_BYTES).contains(&bytes.fold(0, i64::saturating_add))
-}
-
-/// Whether each of the `columns` of a row group has so few pages that next to none can be left out.
-pub(super) fn have_few_pages(row_group: &RowGroupMetaData, columns: &[usize]) -> bool {
-    columns.iter().all(|&column| {
+/// Whether it is worth it: the `columns` of a row group, which are decoded to `types`, are more than few bytes, and take little
+/// memory when they all are.
+pub(super) fn is_worth_it(row_group: &RowGroupMetaData, columns: &[usize], types: &[DataType]) -> bool {
+    let encoded = columns.iter().map(|&column| row_group.column(column).uncompressed_size());
+    let decoded = columns.iter().zip(types).map(|(&column, data_type)| {
         let column = row_group.column(column);
-        let has_short_index = column.offset_index_length().is_none_or(|length| length <= SHORT_INDEX);
-        has_short_index && (0..=FEW_PAGES).contains(&column.uncompressed_size())
-    })
+        match data_type.primitive_width() {
+            Some(width) => row_group.num_rows().saturating_mul(i64::try_from(width).unwrap_or(i64::MAX)),
+            // Views, and the texts behind them; those of a dictionary are there once.
+            None if matches!(data_type, DataType::Utf8View | DataType::BinaryView) => {
+                row_group.num_rows().saturating_mul(16).saturating_add(column.uncompressed_size())
+            }
+            None if *data_type == DataType::Boolean => row_group.num_rows(),
+            // Of other texts those of a dictionary are there again and again.
+            None if column.dictionary_page_offset().is_none() => {
+                row_group.num_rows().saturating_mul(8).saturating_add(column.uncompressed_size())
+            }
+            None => i64::MAX,
+        }
+    });
+    encoded.fold(0, i64::saturating_add) >= LEAST_ENCODED
+        && (0..=MOST_DECODED).contains(&decoded.fold(0, i64::saturating_add))
 }

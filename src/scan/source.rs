@@ -49,6 +49,9 @@ use crate::geo::SpatialConjunct;
 /// Rows of a record batch where nobody asks for a number.
 const DEFAULT_BATCH_SIZE: usize = 8192;
 
+/// Batches that run at a time, at most, for their columns to be decoded apart.
+const MOST_AT_A_TIME: usize = 64;
+
 /// Reads kept batches of a snapshot through DataFusion's Parquet source.
 ///
 /// What it adds: partitions are runs of contiguous batches that siblings never take from each other, a gate bounds
@@ -345,7 +348,8 @@ impl OdpSource {
                 Purpose::Unfiltered | Purpose::Proven => Arc::clone(&ranked.files),
             },
             purpose,
-            has_few_batches: self.scan.kept.len() <= self.scan.open_for_sink,
+            has_few_batches: (2..=MOST_AT_A_TIME).contains(&self.scan.open_for_sink)
+                && self.scan.kept.len() <= self.scan.open_for_sink,
             partition,
             execution_metrics: self.inner.metrics().clone(),
             metrics: ranked.metrics.runs.clone(),
