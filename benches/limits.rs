@@ -15,12 +15,12 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result (2026-11-29, 2 virtual cores, 10,000,000 rows; ms, `odp` against `limit`): stations 71.8 against 40.8 (1.8), months 3.8
-//! against 2.5 (1.5), area 22.9 against 115 for points along a Hilbert curve (0.20: pages outside are skipped) and 154 against
-//! 122 for the same points in random order (1.26), copy 290 against 413 (0.70: the limit does not encode while it decodes).
-//! Within a run they differ by 2 %. Above the limit, by samples: in stations a sixth is hashing and finding the groups,
-//! a tenth the accumulators; in the shuffled area an eighth is reading WKB and locating points; for months
-//! planning takes 0.8 ms and opening 0.5, and of the two batches one is needed as a whole.
+//! Result (2026-11-29, 2 virtual cores, Intel Xeon, 10,000,000 rows; ms, `odp` against `limit`): stations 106 against 74 (1.4),
+//! months 7.0 against 3.6 (1.9), area 53 against 248 for points along a Hilbert curve (0.21: pages outside are skipped), copy 637 against 969
+//! (0.66: the limit does not encode while it decodes). On another machine months took 3.8 against 2.5 (1.5), and the area of the same points in
+//! random order 154 against 122 (1.26). Within a run they differ by 2 to 8 %. Above the limit, by samples: in stations a third is
+//! accumulators, a tenth finding groups by their codes; for months planning takes 1.2 ms, and the times of all rows of pages
+//! that the bounds could tell of are decoded; in the shuffled area an eighth is reading WKB and locating points.
 
 mod star;
 
