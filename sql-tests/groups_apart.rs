@@ -6,7 +6,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 use datafusion_odp::OdpTableProvider;
@@ -231,6 +232,42 @@ async fn keys_that_do_not_grow_with_time_are_not_taken_for_apart() -> Result<()>
     let sessions = sessions(dir.path(), 2).await?;
     let sql = "SELECT date_bin(INTERVAL '1 month', time, TIMESTAMP '2020-01-01') AS m, count(*) FROM t GROUP BY m ORDER BY m";
     assert!(is_one_step(&sessions, sql).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn dictionaries_of_floats_hide_nan_no_more_than_floats() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (file, from) in [0, 100].into_iter().enumerate() {
+        let values = (from..from + 100).map(|n| if n % 50 == 7 { f64::NAN } else { f64::from(n) });
+        let floats: ArrayRef = Arc::new(Float64Array::from_iter_values(values));
+        let of_floats = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Float64));
+        let coded = cast(&floats, &of_floats)?;
+        let rows = RecordBatch::try_from_iter([("floats", floats), ("coded", coded)])?;
+        write(&dir.path().join(format!("{file}.parquet")), &rows, 100)?;
+    }
+    let sessions = sessions(dir.path(), 2).await?;
+    for column in ["floats", "coded"] {
+        // NaN is one group, and the greatest of all.
+        let groups = format!(
+            "SELECT count(*) AS groups, max(n) AS most FROM (SELECT {column}, count(*) AS n FROM t GROUP BY {column})"
+        );
+        assert!(!is_one_step(&sessions, &groups).await?);
+        let (rows, plan) = run(&sessions[0], &groups).await?;
+        let number = |at: usize| rows[0].column(at).as_primitive::<Int64Type>().value(0);
+        assert_eq!((number(0), number(1)), (197, 4), "{column}: {}", shown(&plan));
+        let sql = format!("SELECT CAST(max({column}) AS DOUBLE) FROM t");
+        let (rows, plan) = run(&sessions[0], &sql).await?;
+        let greatest = rows[0].column(0).as_primitive::<Float64Type>().value(0);
+        assert!(greatest.is_nan(), "{column}: {greatest}: {}", shown(&plan));
+        let sql = format!("SELECT CAST({column} AS DOUBLE) AS f FROM t ORDER BY {column} LIMIT 197");
+        let (rows, _) = run(&sessions[0], &sql).await?;
+        let read: Vec<f64> = rows
+            .iter()
+            .flat_map(|rows| rows.column(0).as_primitive::<Float64Type>().values().to_vec())
+            .collect();
+        assert!(read.iter().take(196).is_sorted() && read[196].is_nan(), "{column}");
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -270,11 +270,4 @@ impl Reading {
             }
         }
     }
-}
-
-/// Whether the second is the first, but for the type of the column at `position`.
-pub(super) fn differ_in_type_alone(first: &Schema, second: &Schema, position: usize) -> bool {
-    let is_same = |(at, (first, second)): (usize, (&Arc<_>, &Arc<_>))| at == position || first == second;
-    first.fields().len() == second.fields().len()
-        && first.fields().iter().zip(second.fields()).enumerate().all(is_same)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -12,7 +13,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, aggregate_expressions};
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
 
-use super::group_by_codes::{GroupByCodesExec, differ_in_type_alone};
+use super::group_by_codes::GroupByCodesExec;
 use crate::options::OdpOptions;
 use crate::scan::with_codes;
 
@@ -42,9 +43,8 @@ impl PhysicalOptimizerRule for GroupByCodesRule {
 }
 
 fn by_codes(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-    let Some((aggregate, position)) = plan.downcast_ref::<AggregateExec>().zip(text_position(&plan)?) else {
-        return Ok(Transformed::no(plan));
-    };
+    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(plan)) };
+    let Some(position) = text_position(aggregate)? else { return Ok(Transformed::no(plan)) };
     match with_codes(aggregate.input(), position)? {
         Some(input) if differ_in_type_alone(&aggregate.input().schema(), &input.schema(), position) => {
             let replaced = GroupByCodesExec::new(aggregate.clone(), position, input);
@@ -54,10 +54,9 @@ fn by_codes(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Executio
     }
 }
 
-/// Where the only column is that `plan`, the first step of an aggregate, groups by; `None` if it does more than group rows
-/// by one column in whatever order they come, or needs the column for something else.
-fn text_position(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
-    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+/// Where the only column is that the first step of an aggregate groups by; `None` if it is another step, or does more than
+/// group rows by one column in whatever order they come, or needs the column for something else.
+fn text_position(aggregate: &AggregateExec) -> Result<Option<usize>> {
     let groups = aggregate.group_expr();
     let is_simple = *aggregate.mode() == AggregateMode::Partial
         && *aggregate.input_order_mode() == InputOrderMode::Linear
@@ -74,4 +73,11 @@ fn text_position(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
     let filters = aggregate.filter_expr().iter().flatten();
     let is_needed = arguments.iter().flatten().chain(filters).any(needs);
     Ok((!is_needed).then_some(column.index()))
+}
+
+/// Whether the second is the first, but for the type of the column at `position`.
+fn differ_in_type_alone(first: &Schema, second: &Schema, position: usize) -> bool {
+    let is_same = |(at, (first, second)): (usize, (&Arc<_>, &Arc<_>))| at == position || first == second;
+    first.fields().len() == second.fields().len()
+        && first.fields().iter().zip(second.fields()).enumerate().all(is_same)
 }

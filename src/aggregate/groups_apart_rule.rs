@@ -66,12 +66,12 @@ fn apart(plan: &Arc<dyn ExecutionPlan>, most: Option<usize>) -> Result<Option<Ar
     {
         return Ok(Some(in_one_step));
     }
-    let of_children = if plan.is::<CoalescePartitionsExec>() || plan.is::<AnalyzeExec>() {
+    let reads_all =
+        plan.is::<CoalescePartitionsExec>() || plan.is::<RepartitionExec>() || plan.is::<AnalyzeExec>();
+    let of_children = if reads_all {
         Some(MOST)
     } else if plan.is::<SortPreservingMergeExec>() {
         Some(MOST_MERGED)
-    } else if plan.is::<RepartitionExec>() {
-        Some(MOST)
     } else if passes_on(plan) {
         most
     } else {

@@ -23,4 +23,4 @@ pub(crate) use partition_text::{
 };
 pub use snapshot::DatasetSnapshot;
 pub(crate) use snapshot::{SnapshotParts, row_spans};
-pub(crate) use statistics::{BatchBounds, ColumnBounds};
+pub(crate) use statistics::{BatchBounds, ColumnBounds, may_hold_nan};

@@ -16,6 +16,14 @@ use datafusion_functions_aggregate_common::min_max::{max_batch, min_batch};
 
 use super::batch::BatchMetadata;
 
+/// Whether values may be NaN, which lies outside of the bounds of floats.
+pub(crate) fn may_hold_nan(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => may_hold_nan(value),
+        other => other.is_floating() || other.is_nested(),
+    }
+}
+
 /// Bounds of one column over a list of row groups or batches; every array has one element per row group or batch.
 #[derive(Debug, Clone)]
 pub(crate) struct ColumnBounds {
@@ -126,7 +134,7 @@ impl ColumnBounds {
         rows: &UInt64Array,
         merge: impl Fn(&ArrayRef) -> Result<ScalarValue>,
     ) -> Precision<ScalarValue> {
-        let mut all_exact = !bounds.data_type().is_floating();
+        let mut all_exact = !may_hold_nan(bounds.data_type());
         for i in 0..bounds.len() {
             let only_nulls = self.null_counts.is_valid(i) && self.null_counts.value(i) == rows.value(i);
             if bounds.is_null(i) && !only_nulls {
@@ -233,11 +241,7 @@ impl BatchBounds {
         strictly: bool,
     ) -> Result<bool> {
         let Some(bounds) = self.columns.get(column) else { return Ok(false) };
-        let values = match bounds.min.data_type() {
-            DataType::Dictionary(_, values) => values.as_ref(),
-            other => other,
-        };
-        if values.is_floating() || values.is_nested() {
+        if may_hold_nan(bounds.min.data_type()) {
             return Ok(false);
         }
         let indices: UInt64Array = indices.iter().map(|&i| Some(i as u64)).collect();
@@ -319,6 +323,22 @@ mod tests {
         let merged = ints(vec![Some(3), None], vec![Some(9), None], vec![Some(1), None]).merge(&rows);
         assert_eq!(merged.min_value, Precision::Absent);
         assert_eq!(merged.null_count, Precision::Absent);
+    }
+
+    #[test]
+    fn dictionaries_of_floats_may_hold_nan_as_floats_may() -> Result<()> {
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
+        let data_type = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Float64));
+        let coded = datafusion::arrow::compute::cast(&floats, &data_type)?;
+        let rows = UInt64Array::from(vec![5, 5]);
+        for values in [floats, coded] {
+            let ints = ints(vec![Some(0); 2], vec![Some(0); 2], vec![Some(0); 2]);
+            let column = ColumnBounds { min: Arc::clone(&values), max: values, ..ints };
+            assert!(matches!(column.merge(&rows).max_value, Precision::Inexact(_)));
+            let bounds = BatchBounds { rows: rows.clone(), columns: vec![column] };
+            assert!(!bounds.follow(0, &[0, 1], false, true)?);
+        }
+        Ok(())
     }
 
     #[test]

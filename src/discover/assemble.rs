@@ -24,7 +24,7 @@ use super::listing::ListedFile;
 use super::{bounds, geometry, leaves, schema};
 use crate::dataset::{
     BatchBounds, ColumnBounds, DatasetFile, DatasetSnapshot, LeafBounds, SnapshotParts, cut_into_batches,
-    cut_range,
+    cut_range, may_hold_nan,
 };
 use crate::error::OdpError;
 use crate::options::BatchUnit;
@@ -341,7 +341,7 @@ fn in_table_order(sorting: &[SortedBy], file: &Schema, table: &Schema) -> Vec<So
             let (found, wanted) = (file.field_with_name(name).ok()?, table.field_with_name(name).ok()?);
             let is_kept = found.data_type() == wanted.data_type()
                 || bounds::keeps_order(found.data_type(), wanted.data_type());
-            let is_trusted = is_kept && !(wanted.data_type().is_floating() && descending);
+            let is_trusted = is_kept && !(may_hold_nan(wanted.data_type()) && descending);
             let expr = Expr::Column(Column::from_name(name));
             is_trusted.then(|| SortExpr::new(expr, !descending, sorted.nulls_first))
         })

@@ -3,13 +3,14 @@
 //! Such a column is planned as a cast to a dictionary. Any reader of the file can do that, and takes longer than for the
 //! text; where whole row groups are read on, the codes are those in the pages, and only the dictionaries are text.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource};
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, FileSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::Partitioning;
 use datafusion::physical_expr::PhysicalExpr;
@@ -21,7 +22,7 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
-use super::source::OdpSource;
+use super::source::{OdpSource, ScanShape};
 
 /// Rows of a row group, at least, of those that are looked at. With fewer its dictionary is read for few.
 const LEAST_ROWS: i64 = 1 << 15;
@@ -63,20 +64,17 @@ fn codes_of_scan(
         return Arc::clone(plan).replace_children(vec![input], options).map(Some);
     }
     let scan = plan.downcast_ref::<DataSourceExec>();
-    let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) else {
+    let Some((config, source)) = scan.and_then(DataSourceExec::downcast_to_file_source::<OdpSource>) else {
         return Ok(None);
     };
-    let Some(source) = config.file_source().downcast_ref::<OdpSource>() else { return Ok(None) };
     if config.limit.is_some() || !source.reads_whole_batches() {
         return Ok(None);
     }
     let Some(name) = source.projection().and_then(|given| text_column(source, given, position)) else {
         return Ok(None);
     };
-    if !source
-        .footers_to_look_at()
-        .is_some_and(|footers| footers.iter().all(|of| has_few_texts(of, &name, rows)))
-    {
+    let footers = footers_to_look_at(source.scan());
+    if !footers.is_some_and(|footers| footers.iter().all(|of| has_few_texts(of, &name, rows))) {
         return Ok(None);
     }
 
@@ -92,6 +90,15 @@ fn codes_of_scan(
     let Some(source) = source.try_pushdown_projection(&ProjectionExprs::new(given))? else { return Ok(None) };
     let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
     Ok(Some(DataSourceExec::from_data_source(config)))
+}
+
+/// Of up to eight files; `None` without files, or if they are not in memory.
+fn footers_to_look_at(scan: &ScanShape) -> Option<Vec<Arc<ParquetMetaData>>> {
+    let ScanShape { snapshot, kept, readers, .. } = scan;
+    let file = |at: usize| snapshot.batches()[kept[at]].file_index;
+    let last = kept.len().checked_sub(1)?;
+    let files: BTreeSet<usize> = (0..8).map(|eighth| file(last * eighth / 7)).collect();
+    files.into_iter().map(|file| readers.known_footer(&snapshot.files()[file].object_meta)).collect()
 }
 
 /// The column of text in the files that is `given` at `position`, and nowhere else.
@@ -171,8 +178,11 @@ pub(super) fn as_codes(
         coded += 1;
         Ok(Arc::new(column))
     })?;
-    let found = Schema::new_with_metadata(fields, found.metadata().clone());
-    Ok((projection, Arc::new(found), coded))
+    let found = match coded {
+        0 => Arc::clone(found),
+        _ => Arc::new(Schema::new_with_metadata(fields, found.metadata().clone())),
+    };
+    Ok((projection, found, coded))
 }
 
 fn are_large(footer: &ParquetMetaData) -> bool {

@@ -10,7 +10,6 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::functions::datetime;
@@ -21,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::partitions::{groups_of, reads_all};
 use super::source::OdpSource;
+use crate::dataset::may_hold_nan;
 
 /// `plan`, a scan of batches, with `most` partitions or fewer, but as many as there are `processors`: runs of batches, no two
 /// of which have a value of one of `keys` in common. `None` if there are no such runs that are about alike.
@@ -34,10 +34,9 @@ pub(crate) fn with_keys_apart(
     most: impl Fn(u64) -> usize,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let scan = plan.downcast_ref::<DataSourceExec>();
-    let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) else {
+    let Some((config, source)) = scan.and_then(DataSourceExec::downcast_to_file_source::<OdpSource>) else {
         return Ok(None);
     };
-    let Some(source) = config.file_source().downcast_ref::<OdpSource>() else { return Ok(None) };
     if config.limit.is_some() || !config.output_ordering.is_empty() || !source.may_regroup() {
         return Ok(None);
     }
@@ -96,12 +95,8 @@ fn bounds_of(source: &OdpSource, key: &Arc<dyn PhysicalExpr>) -> Result<Option<K
         return Ok(None);
     };
     let data_type = field.data_type();
-    let values = match data_type {
-        DataType::Dictionary(_, values) => values.as_ref(),
-        other => other,
-    };
-    // NaN lies outside of the bounds of floats; and text is grouped faster by its codes.
-    if values.is_nested() || values.is_floating() || values.is_string() || !is_ascending(key, data_type) {
+    // Text is grouped faster by its codes.
+    if may_hold_nan(data_type) || data_type.is_string() || !is_ascending(key, data_type) {
         return Ok(None);
     }
     let batches: UInt64Array = kept.iter().map(|&batch| Some(batch as u64)).collect();

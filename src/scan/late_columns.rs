@@ -83,10 +83,11 @@ impl LateColumns {
             _ => None,
         };
         let codes: Vec<Option<ProjectionExpr>> = early.iter().map(with_codes).collect();
-        let coded = codes.iter().flatten().count();
-        let early_exprs = early.iter().zip(codes).map(|(&at, coded)| coded.unwrap_or(exprs[at].clone()));
+        let wanted_codes = codes.iter().flatten().count();
+        let early_exprs =
+            early.iter().zip(codes).map(|(&at, coded)| coded.unwrap_or_else(|| exprs[at].clone()));
         let early_decoding = match of_exprs(early_exprs.collect())? {
-            Some(decoding) if decoding.coded() == coded => Some(decoding),
+            Some(decoding) if decoding.coded() == wanted_codes => Some(decoding),
             _ => of(&early)?,
         };
         let Some(early_decoding) = early_decoding else { return Ok(None) };

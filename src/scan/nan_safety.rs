@@ -13,13 +13,15 @@ use std::fmt::{self, Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, InListExpr, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
+
+use crate::dataset::may_hold_nan;
 
 /// A predicate that pruning does not look into: it keeps everything. Evaluates as the predicate itself.
 #[derive(Debug, Clone, Eq)]
@@ -124,13 +126,6 @@ fn is_zero(expr: &Arc<dyn PhysicalExpr>) -> bool {
     }
 }
 
-fn may_hold_nan(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(_, value) => may_hold_nan(value),
-        other => other.is_floating() || other.is_nested(),
-    }
-}
-
 /// The sign bit of a NaN: it decides whether NaN sorts below or above all numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum NanSign {
@@ -190,7 +185,7 @@ fn is_number(expr: &Arc<dyn PhysicalExpr>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::datatypes::Field;
+    use datafusion::arrow::datatypes::{DataType, Field};
     use datafusion::common::DFSchema;
     use datafusion::execution::context::ExecutionProps;
     use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;

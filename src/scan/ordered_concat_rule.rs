@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
@@ -30,6 +29,7 @@ use datafusion::physical_plan::{
 
 use super::ordered_concat::OrderedConcatExec;
 use super::source::OdpSource;
+use crate::dataset::may_hold_nan;
 use crate::options::OdpOptions;
 
 /// Partitions of a source of another kind that are read ahead.
@@ -274,12 +274,7 @@ fn partitions_follow(plan: &Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Resu
     let first = order.first();
     let Some(column) = first.expr.downcast_ref::<Column>() else { return Ok(false) };
     let Some((leaf, index)) = column_of_scan(plan, column.index()) else { return Ok(false) };
-    let schema = leaf.schema();
-    let values = match schema.field(index).data_type() {
-        DataType::Dictionary(_, values) => values.as_ref(),
-        other => other,
-    };
-    if values.is_floating() {
+    if may_hold_nan(leaf.schema().field(index).data_type()) {
         return Ok(false);
     }
     let context = StatisticsContext::new();

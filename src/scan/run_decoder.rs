@@ -195,8 +195,18 @@ impl RunScan {
 
 /// Reads runs of whole batches itself, and others through `inner`.
 pub(super) struct RunMorselizer {
-    pub(super) scan: Arc<RunScan>,
-    pub(super) inner: Arc<dyn Morselizer>,
+    scan: Arc<RunScan>,
+    inner: Arc<dyn Morselizer>,
+}
+
+impl RunMorselizer {
+    /// `inner`, or what reads whole batches without it.
+    pub(super) fn over(scan: Option<Arc<RunScan>>, inner: Arc<dyn Morselizer>) -> Arc<dyn Morselizer> {
+        match scan {
+            Some(scan) => Arc::new(Self { scan, inner }),
+            None => inner,
+        }
+    }
 }
 
 impl Debug for RunMorselizer {

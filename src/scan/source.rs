@@ -27,7 +27,6 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
-use parquet::file::metadata::ParquetMetaData;
 
 use super::admission::Gate;
 use super::certainty::proven_batches;
@@ -197,15 +196,6 @@ impl OdpSource {
     /// Whether the batches may be put into other partitions.
     pub(super) fn may_regroup(&self) -> bool {
         !self.is_sorted && self.scan.pruning && self.scan.partition_limit.is_some()
-    }
-
-    /// Of up to eight files; `None` without files, or if they are not in memory.
-    pub(super) fn footers_to_look_at(&self) -> Option<Vec<Arc<ParquetMetaData>>> {
-        let ScanShape { snapshot, kept, readers, .. } = self.scan();
-        let file = |at: usize| snapshot.batches()[kept[at]].file_index;
-        let last = kept.len().checked_sub(1)?;
-        let files: BTreeSet<usize> = (0..8).map(|eighth| file(last * eighth / 7)).collect();
-        files.into_iter().map(|file| readers.known_footer(&snapshot.files()[file].object_meta)).collect()
     }
 
     /// The readers to open; with page indexes if there is a filter to prune pages by.
@@ -407,14 +397,6 @@ impl OdpSource {
     }
 }
 
-/// `inner`, or what reads whole batches without it.
-fn in_runs(runs: Option<Arc<RunScan>>, inner: Arc<dyn Morselizer>) -> Arc<dyn Morselizer> {
-    match runs {
-        Some(scan) => Arc::new(RunMorselizer { scan, inner }),
-        None => inner,
-    }
-}
-
 /// `source` with the filters that grow while the query runs (TopK, hash joins) before all others: they soon let few
 /// rows through, and the columns of later filters are decoded for those rows only.
 fn dynamic_filters_first(source: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
@@ -489,7 +471,7 @@ impl FileSource for OdpSource {
                 let proven = run_scan(self.inner.as_ref(), Purpose::Proven);
                 let open_to_filter = |source: Arc<dyn FileSource>| {
                     let runs = run_scan(source.as_ref(), Purpose::ToFilter);
-                    let unfiltered = in_runs(runs.clone(), Arc::from(open(source)?));
+                    let unfiltered = RunMorselizer::over(runs.clone(), Arc::from(open(source)?));
                     Ok((runs, unfiltered))
                 };
                 let placed = self.placed_scan(readers.clone(), ranked, proven, open_to_filter)?;
@@ -498,7 +480,7 @@ impl FileSource for OdpSource {
         };
         let mut inner = Arc::from(open(self.with_readers(readers))?);
         if filtered.is_none() {
-            inner = in_runs(unfiltered, inner);
+            inner = RunMorselizer::over(unfiltered, inner);
         }
         let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
         let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
