@@ -134,7 +134,7 @@ async fn read_during_commits(place: Place, readers: usize, commits: i32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_see_one_version_during_commits_in_memory() {
-    read_during_commits(in_memory().0, 50, 100).await;
+    read_during_commits(in_memory().0, 50, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
