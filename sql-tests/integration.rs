@@ -12,6 +12,7 @@ mod interop;
 mod language_equivalence;
 mod layering;
 mod object_stores;
+mod page_bounds;
 mod planner;
 mod pruning_layouts;
 mod scan;

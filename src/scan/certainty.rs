@@ -1,20 +1,14 @@
 //! How sure it is, before a batch is read, that its rows match a filter.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Scalar, UInt64Array};
-use datafusion::arrow::compute::kernels::cmp::{eq, gt, gt_eq, lt, lt_eq};
-use datafusion::arrow::compute::{and, or};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal,
-};
+use datafusion::arrow::array::{Array, BooleanArray, UInt64Array};
+use datafusion::common::Result;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 
+use super::proof::{Containers, all_match};
 use super::spatial::BatchFacts;
 use crate::dataset::{ColumnBounds, DatasetSnapshot};
 use crate::geo::{Extent, ExtentFacts, SpatialConjunct, SpatialTarget};
@@ -62,7 +56,7 @@ pub(crate) fn certainty_of(
             }
             continue;
         }
-        let proven = bounds.proven(predicate, DEEPEST)?;
+        let proven = all_match(&bounds, predicate)?;
         let known = bounds.known(predicate);
         for (i, certainty) in certainty.iter_mut().enumerate() {
             let of_predicate = match proven.as_ref().is_some_and(|proven| proven.value(i)) {
@@ -86,7 +80,7 @@ pub(super) fn proven_batches(
     predicate: &Arc<dyn PhysicalExpr>,
     indices: &[usize],
 ) -> Result<Option<BooleanArray>> {
-    KeptBounds::new(snapshot, indices).proven(predicate, DEEPEST)
+    all_match(&KeptBounds::new(snapshot, indices), predicate)
 }
 
 impl Certainty {
@@ -124,9 +118,6 @@ fn spatial(
     }
 }
 
-/// AND and OR within each other that are looked into; filters may have thousands of terms.
-const DEEPEST: usize = 64;
-
 /// The bounds of some batches of a snapshot.
 struct KeptBounds<'a> {
     snapshot: &'a DatasetSnapshot,
@@ -136,13 +127,6 @@ struct KeptBounds<'a> {
 impl<'a> KeptBounds<'a> {
     fn new(snapshot: &'a DatasetSnapshot, indices: &[usize]) -> Self {
         Self { snapshot, indices: indices.iter().map(|&i| Some(i as u64)).collect() }
-    }
-
-    fn column(&self, column: &Column) -> Result<Option<ColumnBounds>> {
-        match self.snapshot.bounds().columns.get(column.index()) {
-            Some(bounds) => Ok(Some(bounds.take(&self.indices)?)),
-            None => Ok(None),
-        }
     }
 
     /// For each batch whether bounds or a count of NULLs are known of every column that `predicate` reads.
@@ -161,128 +145,21 @@ impl<'a> KeptBounds<'a> {
             })
             .collect()
     }
+}
 
-    /// For each batch whether every row is proven to match; `None` if `predicate` is of no kind that can be.
-    ///
-    /// Only comparisons of a column with a constant, and what AND and OR make of them: these are NULL for a NULL alone.
-    fn proven(&self, predicate: &Arc<dyn PhysicalExpr>, depth: usize) -> Result<Option<BooleanArray>> {
-        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
-        if let Some(binary) = predicate.downcast_ref::<BinaryExpr>() {
-            return match binary.op() {
-                Operator::And => {
-                    match (self.proven(binary.left(), depth)?, self.proven(binary.right(), depth)?) {
-                        (Some(left), Some(right)) => Ok(Some(and(&left, &right)?)),
-                        _ => Ok(None),
-                    }
-                }
-                Operator::Or => {
-                    match (self.proven(binary.left(), depth)?, self.proven(binary.right(), depth)?) {
-                        (Some(left), Some(right)) => Ok(Some(or(&left, &right)?)),
-                        (one, other) => Ok(one.or(other)),
-                    }
-                }
-                op => match (column(binary.left()), constant(binary.right())) {
-                    (Some(column), Some(value)) => self.compared(column, *op, value),
-                    _ => match (constant(binary.left()), column(binary.right()), op.swap()) {
-                        (Some(value), Some(column), Some(op)) => self.compared(column, op, value),
-                        _ => Ok(None),
-                    },
-                },
-            };
-        }
-        if let Some(test) = predicate.downcast_ref::<IsNotNullExpr>() {
-            let Some(column) = column(test.arg()) else { return Ok(None) };
-            return Ok(self.column(column)?.map(|bounds| has_no_nulls(&bounds)));
-        }
-        if let Some(test) = predicate.downcast_ref::<IsNullExpr>() {
-            let Some(column) = column(test.arg()) else { return Ok(None) };
-            let Some(bounds) = self.column(column)? else { return Ok(None) };
-            let batches = self.snapshot.batches();
-            let rows =
-                self.indices.values().iter().map(|&i| batches.get(usize::try_from(i).ok()?).map(|b| b.rows));
-            return Ok(Some(
-                bounds.null_counts.iter().zip(rows).map(|(n, rows)| Some(n.is_some() && n == rows)).collect(),
-            ));
-        }
-        if let Some(list) = predicate.downcast_ref::<InListExpr>()
-            && !list.negated()
-            && let Some(column) = column(list.expr())
-        {
-            let Some(bounds) = self.column(column)? else { return Ok(None) };
-            let data_type = bounds.min.data_type();
-            if !is_totally_ordered(data_type) {
-                return Ok(None);
-            }
-            let is_of_type = |value: &&ScalarValue| !value.is_null() && value.data_type() == *data_type;
-            let values: HashSet<&ScalarValue> =
-                list.list().iter().filter_map(constant).filter(is_of_type).collect();
-            // A batch of one value is the only kind that is in the list as a whole.
-            let is_one_value = and(&is_true(&eq(&bounds.min, &bounds.max)?), &has_no_nulls(&bounds))?;
-            let is_listed = |i: usize| {
-                is_one_value.value(i)
-                    && ScalarValue::try_from_array(&bounds.min, i).is_ok_and(|value| values.contains(&value))
-            };
-            return Ok(Some((0..self.indices.len()).map(|i| Some(is_listed(i))).collect()));
-        }
-        Ok(None)
+impl Containers for KeptBounds<'_> {
+    fn rows(&self) -> Vec<Option<u64>> {
+        let batches = self.snapshot.batches();
+        let rows = |&i: &u64| batches.get(usize::try_from(i).ok()?).map(|batch| batch.rows);
+        self.indices.values().iter().map(rows).collect()
     }
 
-    fn compared(&self, column: &Column, op: Operator, value: &ScalarValue) -> Result<Option<BooleanArray>> {
-        let Some(bounds) = self.column(column)? else { return Ok(None) };
-        let data_type = bounds.min.data_type();
-        if value.is_null() || *data_type != value.data_type() || !is_totally_ordered(data_type) {
-            return Ok(None);
+    fn column(&self, column: &Column) -> Result<Option<ColumnBounds>> {
+        match self.snapshot.bounds().columns.get(column.index()) {
+            Some(bounds) => Ok(Some(bounds.take(&self.indices)?)),
+            None => Ok(None),
         }
-        let value = Scalar::new(value.to_array()?);
-        let (min, max): (&ArrayRef, &ArrayRef) = (&bounds.min, &bounds.max);
-        let holds = match op {
-            Operator::Gt => gt(min, &value)?,
-            Operator::GtEq => gt_eq(min, &value)?,
-            Operator::Lt => lt(max, &value)?,
-            Operator::LtEq => lt_eq(max, &value)?,
-            Operator::Eq => and(&eq(min, &value)?, &eq(max, &value)?)?,
-            Operator::NotEq => or(&is_true(&gt(min, &value)?), &is_true(&lt(max, &value)?))?,
-            _ => return Ok(None),
-        };
-        Ok(Some(and(&is_true(&holds), &has_no_nulls(&bounds))?))
     }
-}
-
-fn is_true(values: &BooleanArray) -> BooleanArray {
-    values.iter().map(|value| Some(value == Some(true))).collect()
-}
-
-fn has_no_nulls(bounds: &ColumnBounds) -> BooleanArray {
-    bounds.null_counts.iter().map(|nulls| Some(nulls == Some(0))).collect()
-}
-
-/// Whether every value of the type lies between its bounds: a float may be NaN, which is in no bounds.
-fn is_totally_ordered(data_type: &DataType) -> bool {
-    data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Boolean
-                | DataType::Date32
-                | DataType::Date64
-                | DataType::Time32(_)
-                | DataType::Time64(_)
-                | DataType::Timestamp(..)
-                | DataType::Decimal32(..)
-                | DataType::Decimal64(..)
-                | DataType::Decimal128(..)
-                | DataType::Decimal256(..)
-                | DataType::Utf8
-                | DataType::LargeUtf8
-                | DataType::Utf8View
-        )
-}
-
-fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
-    expr.downcast_ref::<Column>()
-}
-
-fn constant(expr: &Arc<dyn PhysicalExpr>) -> Option<&ScalarValue> {
-    expr.downcast_ref::<Literal>().map(Literal::value)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatchReader;
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -184,6 +184,25 @@ impl FileDecoding {
         let (_, columns, rows) = self.projector.project_batch(decoded)?.into_parts();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+}
+
+/// `footer` with its Arrow schema in the layouts that a table with `file_schema` wants.
+///
+/// # Errors
+/// If the schema of the footer cannot be read.
+pub(super) fn coerced(
+    file_schema: &Schema,
+    footer: Arc<ParquetMetaData>,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata> {
+    let metadata = ArrowReaderMetadata::try_new(footer, options.clone())?;
+    match apply_file_schema_type_coercions(file_schema, metadata.schema()) {
+        None => Ok(metadata),
+        Some(coerced) => {
+            let options = options.with_schema(Arc::new(coerced));
+            Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
+        }
     }
 }
 

@@ -224,7 +224,10 @@ impl LateFilter {
 }
 
 /// `matches` with false for NULL.
-fn without_nulls(matches: &ArrayRef) -> Result<BooleanArray> {
+///
+/// # Errors
+/// If they are no booleans.
+pub(super) fn without_nulls(matches: &ArrayRef) -> Result<BooleanArray> {
     let matches = as_boolean_array(matches)?;
     Ok(match matches.null_count() {
         0 => matches.clone(),

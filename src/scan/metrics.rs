@@ -4,9 +4,10 @@ use std::fmt::{self, Display, Formatter};
 
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
 
+use super::by_pages::PageMetrics;
 use super::placed_run::PlacementMetrics;
+use super::row_intervals::{Action, Interval};
 use super::run_decoder::RunMetrics;
-use super::spatial::{Action, Interval};
 
 /// Batches skipped at planning, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,6 +78,7 @@ pub(crate) struct ScanMetrics {
     pub(super) requests_saved: Count,
     pub(super) placement: PlacementMetrics,
     pub(super) runs: RunMetrics,
+    pub(super) pages: PageMetrics,
 }
 
 impl ScanMetrics {
@@ -116,6 +118,10 @@ impl ScanMetrics {
                 coded: counter("row_groups_given_as_codes"),
                 by_column: counter("row_groups_decoded_by_column"),
                 retries: counter("run_retries"),
+            },
+            pages: PageMetrics {
+                kept: counter("rows_matched_by_page_bounds"),
+                retries: counter("page_bounds_retries"),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! Reads batches: which ones, through what plan, how many at a time, in what order.
 
 mod admission;
+mod by_pages;
 mod certainty;
 mod coalesce;
 mod coded_columns;
@@ -16,12 +17,16 @@ mod morsels;
 mod nan_safety;
 mod ordered_concat;
 mod ordered_concat_rule;
+mod page_bounds;
+mod page_pruner;
 mod partitions;
 mod placed_run;
 mod plan;
+mod proof;
 mod pruning;
 mod reader;
 mod round_trips;
+mod row_intervals;
 mod run_decoder;
 mod side_by_side;
 mod source;

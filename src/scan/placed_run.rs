@@ -14,12 +14,13 @@ use datafusion_datasource::morsel::Morselizer;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
+use super::by_pages::PageScan;
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
 use super::late_columns::LateRun;
 use super::morsels::{Rows, read_on};
 use super::run_decoder::{RowGroupRun, RunScan};
 use super::source::BatchRun;
-use crate::dataset::DatasetSnapshot;
+use crate::dataset::{BatchMetadata, DatasetSnapshot};
 
 /// Rows between two decisions, at first; twice as many each time, since the Parquet source is opened for each.
 const FIRST_ROWS: u64 = 64 << 10;
@@ -35,6 +36,8 @@ pub(super) struct PlacedScan {
     /// Reads whole batches of it without `unfiltered`.
     pub(super) runs: Option<Arc<RunScan>>,
     pub(super) proven: Option<Proven>,
+    /// For batches of which parts match as a whole.
+    pub(super) pages: Option<Arc<PageScan>>,
     pub(super) metrics: PlacementMetrics,
 }
 
@@ -115,7 +118,7 @@ enum PartRows {
     After(Rows, Decoded),
     /// The same, of which some columns are decoded once it is known which rows match.
     Late(Box<LateRun>, Decoded),
-    /// Nothing: bounds prove that all match, which says nothing of other batches.
+    /// Nothing: bounds prove that all match, or which of them do was found out before. That says nothing of other batches.
     Unfiltered(Rows),
 }
 
@@ -197,6 +200,12 @@ impl Run {
         self.scan.snapshot.partitioned_file(batches.clone(), false).with_extension(BatchRun(batches))
     }
 
+    /// The row groups of `batches`, if they are these as a whole.
+    fn whole_row_groups(&self, batches: &Range<usize>) -> Option<Vec<usize>> {
+        let of_part = &self.scan.snapshot.batches()[batches.clone()];
+        of_part.iter().all(|batch| batch.is_whole).then(|| row_groups_of(of_part))
+    }
+
     async fn open_inside(
         &mut self,
         batches: Range<usize>,
@@ -207,13 +216,18 @@ impl Run {
     async fn open(&mut self, batches: Range<usize>) -> Result<Part> {
         let scan = Arc::clone(&self.scan);
         if let Some(proven) = scan.proven.as_ref().filter(|proven| proven.contains(batches.start)) {
-            let of_part = &scan.snapshot.batches()[batches.clone()];
-            let row_groups = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
+            let row_groups = row_groups_of(&scan.snapshot.batches()[batches.clone()]);
             let file = self.part_of_file(batches.clone());
             let run = RowGroupRun { file, row_groups, matches: None };
             let rows = Arc::clone(&proven.runs).read(run, Arc::clone(&self.inside));
             let rows = PartRows::Unfiltered(Rows::of(VecDeque::from([rows])));
             return Ok(Part { batches, rows, matched: 0 });
+        }
+        if let Some(pages) = &scan.pages
+            && let Some(row_groups) = self.whole_row_groups(&batches)
+            && let Some(rows) = pages.open(&self.part_of_file(batches.clone()), &row_groups).await
+        {
+            return Ok(Part { batches, rows: PartRows::Unfiltered(rows), matched: 0 });
         }
         if scan.placement.is_after() {
             let opened = AssertUnwindSafe(self.open_after(&batches)).catch_unwind().await;
@@ -231,12 +245,11 @@ impl Run {
 
     async fn open_after(&mut self, batches: &Range<usize>) -> Result<PartRows> {
         let file = self.part_of_file(batches.clone());
-        let of_part = &self.scan.snapshot.batches()[batches.clone()];
-        if let Some(runs) = self.scan.runs.as_ref().filter(|_| of_part.iter().all(|batch| batch.is_whole)) {
-            let row_groups = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
-            if let Some(run) = LateRun::open(runs, &self.scan.filter, &file, row_groups).await? {
-                return Ok(PartRows::Late(Box::new(run), Decoded::default()));
-            }
+        if let Some(runs) = &self.scan.runs
+            && let Some(row_groups) = self.whole_row_groups(batches)
+            && let Some(run) = LateRun::open(runs, &self.scan.filter, &file, row_groups).await?
+        {
+            return Ok(PartRows::Late(Box::new(run), Decoded::default()));
         }
         let streams = read_on(self.scan.unfiltered.as_ref(), file).await?;
         Ok(PartRows::After(Rows::of(streams), Decoded::default()))
@@ -253,6 +266,10 @@ impl Run {
             PartRows::Unfiltered(_) => {}
         }
     }
+}
+
+fn row_groups_of(batches: &[BatchMetadata]) -> Vec<usize> {
+    batches.iter().flat_map(|batch| batch.row_groups.clone()).collect()
 }
 
 /// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].

@@ -12,20 +12,22 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 
-use datafusion::arrow::array::BooleanArray;
+use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileMetrics;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::object_store::path::Path;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
@@ -99,6 +101,40 @@ pub(super) struct RowGroupRun {
     pub(super) row_groups: Vec<usize>,
     /// Of their rows, in order, those to give; `None`: all.
     pub(super) matches: Option<BooleanBuffer>,
+}
+
+impl RowGroupRun {
+    /// The rows of `file` that `matches` says of row groups, in order, one bit a row. `None` if there are none.
+    pub(super) fn of_matches(
+        file: &PartitionedFile,
+        footer: &ParquetMetaData,
+        matches: impl Iterator<Item = (usize, BooleanBuffer)>,
+    ) -> Option<Self> {
+        let mut access = vec![RowGroupAccess::Skip; footer.num_row_groups()];
+        let mut row_groups = vec![];
+        let mut all_matches = BooleanBufferBuilder::new(0);
+        let mut is_all = true;
+        for (index, bits) in matches {
+            let count = bits.count_set_bits();
+            if count == 0 {
+                continue;
+            }
+            row_groups.push(index);
+            all_matches.append_buffer(&bits);
+            is_all &= count == bits.len();
+            access[index] = match count == bits.len() {
+                true => RowGroupAccess::Scan,
+                false => RowGroupAccess::Selection(RowSelection::from_boolean_buffer(bits)),
+            };
+        }
+        if row_groups.is_empty() {
+            return None;
+        }
+        let mut file = file.clone().with_extension(ParquetAccessPlan::new(access));
+        file.range = None;
+        let matches = (!is_all).then(|| all_matches.finish());
+        Some(Self { file, row_groups, matches })
+    }
 }
 
 impl RunScan {

@@ -29,6 +29,7 @@ use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
 use super::admission::Gate;
+use super::by_pages::{Found, PageScan};
 use super::certainty::proven_batches;
 use super::file_decoding::Wanted;
 use super::filter_placement::{FilterPlacement, after_decoding};
@@ -131,7 +132,8 @@ struct RankedGate {
     /// With the columns of the scan, and with those of its filter too.
     files: Arc<KnownFiles>,
     files_to_filter: Arc<KnownFiles>,
-    proven: OnceLock<Arc<[usize]>>,
+    proven: OnceLock<Option<Arc<[usize]>>>,
+    pages: OnceLock<Option<Arc<PageScan>>>,
 }
 
 impl OdpSource {
@@ -262,46 +264,90 @@ impl OdpSource {
         readers: PinnedReaderFactory,
         ranked: &RankedGate,
         runs: Option<Arc<RunScan>>,
-        open: impl FnOnce(Arc<dyn FileSource>) -> Result<(Option<Arc<RunScan>>, Arc<dyn Morselizer>)>,
+        config: &FileScanConfig,
+        open: impl Fn(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
+        to_filter: impl FnOnce(&dyn FileSource) -> Option<Arc<RunScan>>,
     ) -> Result<Option<Arc<PlacedScan>>> {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
             return Ok(None);
         };
-        let unprojected = self.scan.unprojected.clone().with_parquet_file_reader_factory(Arc::new(readers));
+        let factory = Arc::new(readers.clone());
+        let unprojected = self.scan.unprojected.clone().with_parquet_file_reader_factory(factory);
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
             return Ok(None);
         };
-        let (to_filter, unfiltered) = open(decoded)?;
+        let proven = self.proven(ranked)?;
+        let pages = match (&proven, ranked.pages.get()) {
+            (None, _) => None,
+            (Some(_), Some(known)) => known.clone(),
+            (Some(_), None) => {
+                let found = self.page_scan(source, &unprojected, readers, config, &open)?;
+                ranked.pages.get_or_init(|| found).clone()
+            }
+        };
+        let to_filter = to_filter(decoded.as_ref());
         Ok(Some(Arc::new(PlacedScan {
             placement: Arc::clone(&ranked.placement),
             snapshot: Arc::clone(&self.scan.snapshot),
-            unfiltered,
+            unfiltered: RunMorselizer::over(to_filter.clone(), Arc::from(open(decoded)?)),
             filter: Arc::new(filter),
             runs: to_filter,
-            proven: self.proven(ranked, runs)?,
+            proven: proven
+                .filter(|batches| !batches.is_empty())
+                .zip(runs)
+                .map(|(batches, runs)| Proven { batches, runs }),
+            pages,
             metrics: ranked.metrics.placement.clone(),
         })))
     }
 
-    /// The batches that the filter need not be evaluated for, and `runs` to read them with; `None` without any.
-    fn proven(&self, ranked: &RankedGate, runs: Option<Arc<RunScan>>) -> Result<Option<Proven>> {
-        let (Some(runs), Some(filter)) = (runs.filter(|_| self.scan.pruning), self.inner.filter()) else {
+    /// What reads batches of which the filter need not be evaluated for some pages; `None` if no page index is to be looked at, or
+    /// each read takes its time: there would be more of them.
+    fn page_scan(
+        &self,
+        source: &ParquetSource,
+        unprojected: &ParquetSource,
+        readers: PinnedReaderFactory,
+        config: &FileScanConfig,
+        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
+    ) -> Result<Option<Arc<PageScan>>> {
+        let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
+        if !self.scan.pruning
+            || !readers.is_local()
+            || !source.table_parquet_options().global.enable_page_index
+        {
             return Ok(None);
-        };
-        let batches = match ranked.proven.get() {
-            Some(known) => Arc::clone(known),
-            None => {
-                let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-                let proven = proven_batches(snapshot, &filter, kept)?;
-                let is_proven = |at: usize| proven.as_ref().is_some_and(|proven| proven.value(at));
-                let found = kept.iter().enumerate().filter(|&(at, _)| is_proven(at));
-                let whole =
-                    found.map(|(_, &batch)| batch).filter(|&batch| snapshot.batches()[batch].is_whole);
-                Arc::clone(ranked.proven.get_or_init(|| whole.collect()))
-            }
-        };
-        Ok((!batches.is_empty()).then_some(Proven { batches, runs }))
+        }
+        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
+        let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
+        let Some(unfiltered) = given else { return Ok(None) };
+        let adapter = config.expr_adapter_factory.clone();
+        Ok(Some(Arc::new(PageScan {
+            predicate,
+            table: source.table_schema().clone(),
+            adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
+            readers,
+            unfiltered: Arc::from(open(unfiltered)?),
+            batch_size,
+            execution_metrics: self.inner.metrics().clone(),
+            metrics: self.ranked_gate(config).metrics.pages.clone(),
+            found: Found::default(),
+        })))
+    }
+
+    /// The whole batches that the filter need not be evaluated for; `None` if it is of no kind that bounds can prove.
+    fn proven(&self, ranked: &RankedGate) -> Result<Option<Arc<[usize]>>> {
+        let Some(filter) = self.inner.filter().filter(|_| self.scan.pruning) else { return Ok(None) };
+        if let Some(known) = ranked.proven.get() {
+            return Ok(known.clone());
+        }
+        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
+        let found = proven_batches(snapshot, &filter, kept)?.map(|proven| {
+            let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
+            proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect()
+        });
+        Ok(ranked.proven.get_or_init(|| found).clone())
     }
 
     /// What reads whole row groups of `source`, which filters no rows, without DataFusion's opener; `None` if it has more to
@@ -365,6 +411,7 @@ impl OdpSource {
                 files: Arc::default(),
                 files_to_filter: Arc::default(),
                 proven: OnceLock::new(),
+                pages: OnceLock::new(),
             }
         })
     }
@@ -469,12 +516,9 @@ impl FileSource for OdpSource {
             None if base_config.limit.is_some() || !is_filtered => None,
             None => {
                 let proven = run_scan(self.inner.as_ref(), Purpose::Proven);
-                let open_to_filter = |source: Arc<dyn FileSource>| {
-                    let runs = run_scan(source.as_ref(), Purpose::ToFilter);
-                    let unfiltered = RunMorselizer::over(runs.clone(), Arc::from(open(source)?));
-                    Ok((runs, unfiltered))
-                };
-                let placed = self.placed_scan(readers.clone(), ranked, proven, open_to_filter)?;
+                let to_filter = |source: &dyn FileSource| run_scan(source, Purpose::ToFilter);
+                let placed =
+                    self.placed_scan(readers.clone(), ranked, proven, base_config, open, to_filter)?;
                 placed.map(FilteredScan::Placed)
             }
         };

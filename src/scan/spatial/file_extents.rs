@@ -12,6 +12,7 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use super::columns::leaves_under;
 use crate::discover::{BoundingLeaves, NullEdge, bounding_leaves, keeps_bounds};
 use crate::geo::{BoundingBox, Extent, ExtentFacts, SpatialTarget};
+use crate::scan::page_bounds::{cover, page_starts};
 
 /// Names from the outside in, down to a leaf of the Parquet schema.
 type LeafPath = [String];
@@ -161,13 +162,6 @@ impl FileExtents {
     }
 }
 
-/// Where the pages of a column start, in rows of the row group; empty without an offset index.
-pub(super) fn page_starts(footer: &ParquetMetaData, group: usize, leaf: usize) -> Vec<u64> {
-    let offsets = footer.offset_index().and_then(|index| index.get(group)?.get(leaf));
-    let pages = offsets.map_or(&[][..], |offsets| offsets.page_locations());
-    pages.iter().filter_map(|page| u64::try_from(page.first_row_index).ok()).collect()
-}
-
 /// The leaf column at `path`, if it holds plain numbers, at most one a row.
 fn number_leaf(schema: &SchemaDescriptor, path: &LeafPath) -> Option<usize> {
     use parquet::basic::Type::{DOUBLE, FLOAT, INT32, INT64};
@@ -218,11 +212,8 @@ fn leaf_pages(footer: &ParquetMetaData, group: usize, leaf: usize) -> Option<Vec
     let index = footer.column_index()?.get(group)?.get(leaf)?;
     let starts = page_starts(footer, group, leaf);
     let rows = u64::try_from(footer.row_group(group).num_rows()).ok()?;
-    let is_consistent = starts.first() == Some(&0)
-        && starts.windows(2).all(|pair| pair[0] <= pair[1])
-        && starts.last().is_some_and(|last| *last <= rows);
     let bounds = page_bounds(index)?;
-    if !is_consistent || bounds.len() != starts.len() {
+    if !cover(&starts, rows) || bounds.len() != starts.len() {
         return None;
     }
     let ends = starts.iter().skip(1).copied().chain([rows]);

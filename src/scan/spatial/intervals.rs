@@ -1,46 +1,15 @@
-//! A row group cut into runs of rows: those to skip, those to keep without a test, and those to test.
+//! A row group cut into runs of rows by what is known of where their geometries lie.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use parquet::file::metadata::ParquetMetaData;
 
-use super::file_extents::{FileExtents, page_starts};
+use super::file_extents::FileExtents;
 use crate::dataset::{Chunk, LearntExtents, RowGroupId};
 use crate::geo::{Extent, ExtentFacts, Outcomes, SpatialConjunct, SpatialTarget};
-
-/// What to do with a run of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::scan) enum Action {
-    /// No row matches.
-    Skip,
-    /// Every row matches.
-    Keep,
-    /// Every row matches that is neither NULL nor empty.
-    Confirm,
-    /// Some may match.
-    Test,
-}
-
-/// A run of rows of a row group, counted from its first row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::scan) struct Interval {
-    pub(in crate::scan) rows: Range<u64>,
-    pub(in crate::scan) action: Action,
-    /// Reading it tells what is not known yet.
-    pub(super) teaches: bool,
-}
-
-impl Interval {
-    /// Whether the filters' columns are read for it.
-    pub(super) fn is_read(&self) -> bool {
-        matches!(self.action, Action::Confirm | Action::Test)
-    }
-
-    pub(in crate::scan) fn len(&self) -> u64 {
-        self.rows.end - self.rows.start
-    }
-}
+use crate::scan::page_bounds::page_starts;
+use crate::scan::row_intervals::{Action, Interval};
 
 /// What is known of a run of rows and one target.
 #[derive(Debug)]

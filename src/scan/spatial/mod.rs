@@ -14,11 +14,9 @@ mod batch_facts;
 mod columns;
 mod file_extents;
 mod intervals;
-mod other_filters;
 mod rows;
 mod stream;
 
 pub(super) use batch_facts::BatchFacts;
 pub(super) use columns::TestColumns;
-pub(super) use intervals::{Action, Interval};
 pub(super) use stream::{SpatialScan, open_spatial};

@@ -10,24 +10,15 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DataFusionError, Result};
 use futures::TryStreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::columns::{FileColumns, TestColumns};
-use super::intervals::{Action, Interval};
 use crate::dataset::{Chunk, LearntExtents};
 use crate::geo::{
     BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialTarget, is_usable,
 };
-
-/// A row group and what to do with its rows.
-#[derive(Debug)]
-pub(super) struct PlannedGroup {
-    pub(super) index: usize,
-    pub(super) rows: u64,
-    /// In order; rows outside them are skipped.
-    pub(super) intervals: Vec<Interval>,
-}
+use crate::scan::row_intervals::{Action, Interval, PlannedGroup, rows_to_read, to_usize};
 
 /// What the exact test needs to know of a file.
 pub(super) struct RowTest<'a> {
@@ -49,43 +40,6 @@ pub(super) struct RowError {
     pub(super) row: Option<usize>,
     /// The rows of the file in the record batch, as runs: row group, and rows of it.
     pub(super) rows: Vec<(usize, Range<u64>)>,
-}
-
-impl PlannedGroup {
-    pub(super) fn rows_to_read(&self) -> u64 {
-        self.intervals.iter().filter(|i| i.is_read()).map(Interval::len).sum()
-    }
-
-    fn read_selection(&self, selectors: &mut Vec<RowSelector>) {
-        let mut next = 0;
-        for interval in self.intervals.iter().filter(|i| i.is_read()) {
-            selectors.push(RowSelector::skip(to_usize(interval.rows.start - next)));
-            selectors.push(RowSelector::select(to_usize(interval.len())));
-            next = interval.rows.end;
-        }
-        selectors.push(RowSelector::skip(to_usize(self.rows - next)));
-    }
-
-    /// The rows that match, one bit for each row of the group; takes those of tested rows from `tested`.
-    pub(super) fn matches(&self, tested: &BooleanBuffer, at: &mut usize) -> BooleanBuffer {
-        let mut bits = BooleanBufferBuilder::new(to_usize(self.rows));
-        let mut next = 0;
-        for interval in &self.intervals {
-            bits.append_n(to_usize(interval.rows.start - next), false);
-            let rows = to_usize(interval.len());
-            match interval.action {
-                Action::Skip => bits.append_n(rows, false),
-                Action::Keep => bits.append_n(rows, true),
-                Action::Confirm | Action::Test => {
-                    bits.append_buffer(&tested.slice(*at, rows));
-                    *at += rows;
-                }
-            }
-            next = interval.rows.end;
-        }
-        bits.append_n(to_usize(self.rows - next), false);
-        bits.finish()
-    }
 }
 
 impl RowTest<'_> {
@@ -114,13 +68,11 @@ impl RowTest<'_> {
         groups: &[PlannedGroup],
         tested: &mut BooleanBufferBuilder,
     ) -> Result<(), RowError> {
-        let mut selectors = vec![];
         let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
-        read.iter().for_each(|group| group.read_selection(&mut selectors));
         let unlocated = |error: DataFusionError| RowError { error, row: None, rows: vec![] };
         let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(read.iter().map(|group| group.index).collect())
-            .with_row_selection(RowSelection::from(selectors))
+            .with_row_selection(rows_to_read(&read))
             .with_projection(self.file_columns.mask.clone())
             .with_batch_size(self.batch_size)
             .build()
@@ -354,8 +306,4 @@ fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts
         }
     }
     facts
-}
-
-fn to_usize(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -6,40 +6,37 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::BooleanBufferBuilder;
-use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileMetrics;
-use datafusion::datasource::physical_plan::parquet::{
-    ParquetAccessPlan, RowGroupAccess, apply_file_schema_type_coercions,
-};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion_datasource::morsel::Morselizer;
 use datafusion_pruning::FilePruner;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::batch_facts::BatchFacts;
 use super::columns::{FileColumns, TestColumns, leaves_under};
 use super::file_extents::FileExtents;
-use super::intervals::{Action, FileTarget, Interval, IntervalPlanner};
-use super::other_filters::OtherFilters;
-use super::rows::{PlannedGroup, RowError, RowTest};
+use super::intervals::{FileTarget, IntervalPlanner};
+use super::rows::{RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
 use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
-use crate::scan::file_decoding::with_partition_values;
+use crate::scan::file_decoding::{coerced, with_partition_values};
 use crate::scan::filter_placement::is_scattered;
 use crate::scan::metrics::SpatialMetrics;
 use crate::scan::morsels::read_on;
+use crate::scan::page_pruner::PagePruner;
 use crate::scan::reader::PinnedReaderFactory;
+use crate::scan::row_intervals::{Interval, PlannedGroup};
 use crate::scan::run_decoder::{RowGroupRun, RunScan};
 
 /// Rows that are tested before the first of them is read on: what a LIMIT may test in vain, and the price of opening
@@ -98,7 +95,7 @@ struct Run {
     metadata: ArrowReaderMetadata,
     columns: Option<FileColumns>,
     targets: Vec<FileTarget>,
-    others: Option<OtherFilters>,
+    others: Option<PagePruner>,
     /// Whether the other filters, some of which grow while the query runs, exclude the whole run.
     pruner: Option<FilePruner>,
     file_metrics: ParquetFileMetrics,
@@ -137,7 +134,7 @@ impl Run {
         let mut reader = scan.readers.reader(&file, file_metrics.clone());
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let footer = reader.get_metadata(Some(&options)).await?;
-        let metadata = file_metadata(&scan, footer, options)?;
+        let metadata = coerced(table.file_schema(), footer, options)?;
         let columns = match &scan.columns {
             None => None,
             Some(columns) => Some(columns.in_file(
@@ -155,7 +152,13 @@ impl Run {
         let targets = file_targets(&scan, &metadata, &file, batches.clone());
         let others = match &others {
             None => None,
-            Some(others) => OtherFilters::try_new(others, table, &metadata)?,
+            Some(others) => {
+                let adapter = DefaultPhysicalExprAdapterFactory
+                    .create(Arc::clone(table.file_schema()), Arc::clone(metadata.schema()))?;
+                // Apart from those of the scan: the Parquet source counts the same pages again.
+                let apart = ParquetFileMetrics::new(0, "", &ExecutionPlanMetricsSet::new());
+                PagePruner::try_new(&adapter.rewrite(Arc::clone(others))?, &metadata, apart)
+            }
         };
         let reading = VecDeque::new();
         Ok(Some(Self {
@@ -228,31 +231,9 @@ impl Run {
             _ => groups.iter().map(PlannedGroup::kept).collect(),
         };
         drop(time);
-        let mut access = vec![RowGroupAccess::Skip; self.metadata.metadata().num_row_groups()];
-        let mut row_groups = vec![];
-        let mut all_matches = BooleanBufferBuilder::new(0);
-        let mut is_all = true;
-        for (group, bits) in groups.iter().zip(matches) {
-            let count = bits.count_set_bits();
-            self.scan.metrics.rows_matched.add(count);
-            if count == 0 {
-                continue;
-            }
-            row_groups.push(group.index);
-            all_matches.append_buffer(&bits);
-            is_all &= count == bits.len();
-            access[group.index] = match count == bits.len() {
-                true => RowGroupAccess::Scan,
-                false => RowGroupAccess::Selection(RowSelection::from_boolean_buffer(bits)),
-            };
-        }
-        if row_groups.is_empty() {
-            return Ok(None);
-        }
-        let mut file = self.file.clone().with_extension(ParquetAccessPlan::new(access));
-        file.range = None;
-        let matches = (!is_all).then(|| all_matches.finish());
-        Ok(Some(RowGroupRun { file, row_groups, matches }))
+        let found = groups.iter().map(|group| group.index).zip(matches);
+        let found = found.inspect(|(_, bits)| self.scan.metrics.rows_matched.add(bits.count_set_bits()));
+        Ok(RowGroupRun::of_matches(&self.file, self.metadata.metadata(), found))
     }
 
     /// The next row groups with what to do with their rows: as many as have enough rows to test.
@@ -318,39 +299,9 @@ impl Run {
     }
 }
 
-impl PlannedGroup {
-    /// The rows that are not skipped, one bit a row.
-    fn kept(&self) -> BooleanBuffer {
-        let intervals = self.intervals.iter().map(|interval| Interval {
-            rows: interval.rows.clone(),
-            action: if interval.action == Action::Skip { Action::Skip } else { Action::Keep },
-            teaches: false,
-        });
-        let kept = Self { index: self.index, rows: self.rows, intervals: intervals.collect() };
-        kept.matches(&BooleanBuffer::new_unset(0), &mut 0)
-    }
-}
-
 /// Whether decoding all rows of `run` is less work than picking out those that match.
 fn is_worth_decoding(run: &RowGroupRun, batch_size: usize) -> bool {
     run.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
-}
-
-/// The footer with the Arrow schema in the layouts that the table wants.
-fn file_metadata(
-    scan: &SpatialScan,
-    footer: Arc<ParquetMetaData>,
-    options: ArrowReaderOptions,
-) -> Result<ArrowReaderMetadata> {
-    let metadata = ArrowReaderMetadata::try_new(footer, options.clone())?;
-    let wanted: &Schema = scan.snapshot.table_schema().file_schema();
-    match apply_file_schema_type_coercions(wanted, metadata.schema()) {
-        None => Ok(metadata),
-        Some(coerced) => {
-            let options = options.with_schema(Arc::new(coerced));
-            Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
-        }
-    }
 }
 
 /// The different targets of the filters, as the file has them.

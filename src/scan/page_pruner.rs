@@ -1,52 +1,37 @@
-//! The filters beside the spatial ones: pages that these exclude need no spatial test.
+//! Pages that filters exclude, as DataFusion finds them: their rows need no other test.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
 use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{
     PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess,
 };
-use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory};
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
-use super::intervals::{Action, Interval};
+use super::row_intervals::{Action, Interval};
 
 /// Filters as one file can prune pages by them.
-pub(super) struct OtherFilters {
+pub(super) struct PagePruner {
     pages: PagePruningAccessPlanFilter,
     file_schema: SchemaRef,
-    /// Apart from those of the scan: the Parquet source counts the same pages again.
     metrics: ParquetFileMetrics,
 }
 
-impl OtherFilters {
-    /// `None` if no page can be excluded. `predicate` reads columns of the file alone.
-    ///
-    /// # Errors
-    /// If the filters do not fit the file.
+impl PagePruner {
+    /// `None` if no page can be excluded. `predicate` is over the schema of the file that its reader gives; what it excludes is
+    /// counted in `metrics`.
     pub(super) fn try_new(
         predicate: &Arc<dyn PhysicalExpr>,
-        table: &TableSchema,
         metadata: &ArrowReaderMetadata,
-    ) -> Result<Option<Self>> {
-        if metadata.metadata().column_index().is_none() {
-            return Ok(None);
-        }
+        metrics: ParquetFileMetrics,
+    ) -> Option<Self> {
+        metadata.metadata().column_index()?;
         let file_schema = Arc::clone(metadata.schema());
-        let adapter = DefaultPhysicalExprAdapterFactory
-            .create(Arc::clone(table.file_schema()), Arc::clone(&file_schema))?;
-        let pages = PagePruningAccessPlanFilter::new(
-            &adapter.rewrite(Arc::clone(predicate))?,
-            Arc::clone(&file_schema),
-        );
-        let metrics = ParquetFileMetrics::new(0, "", &ExecutionPlanMetricsSet::new());
-        Ok((pages.filter_number() > 0).then_some(Self { pages, file_schema, metrics }))
+        let pages = PagePruningAccessPlanFilter::new(predicate, Arc::clone(&file_schema));
+        (pages.filter_number() > 0).then_some(Self { pages, file_schema, metrics })
     }
 
     /// `intervals` of a row group without the rows of pages that the filters exclude.
