@@ -744,6 +744,84 @@ async fn batches_whose_bounds_prove_the_filter_are_read_without_its_columns() ->
 }
 
 #[tokio::test]
+async fn where_bounds_prove_a_filter_for_most_rows_the_scan_evaluates_it_for_the_others() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("year=2020/a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;
+    let sessions = [
+        session(2, &[])?,
+        session(2, &[("odp.pruning", "false")])?,
+        session(2, &[("odp.pushdown_filters", "false")])?,
+    ];
+    for ctx in &sessions {
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(ctx, text(dir.path())?).await?))?;
+    }
+    // Batches that match as a whole; `None`: a FilterExec evaluates it.
+    for (sql, proven) in [
+        ("SELECT count(*) FROM t WHERE id >= 50000 AND id < 250001", Some(9)),
+        ("SELECT count(*), count(id), max(depth) FROM t WHERE id >= 50000 AND id < 250001", Some(9)),
+        ("SELECT sum(id), avg(id + 1) FROM t WHERE id >= 50000 AND id < 250001", Some(9)),
+        ("SELECT year, count(*) FROM t WHERE id < 333333 OR id IS NULL GROUP BY year", Some(16)),
+        ("SELECT count(*) FROM (SELECT 7 AS seven FROM t WHERE id <> 5)", Some(19)),
+        // One batch of three, and none.
+        ("SELECT count(*) FROM t WHERE id >= 50000 AND id < 90000", None),
+        ("SELECT count(*) FROM t WHERE id >= 50000 AND id < 50010", None),
+        ("SELECT count(*) FROM t WHERE id % 2 = 0 AND id < 300000", None),
+        ("SELECT count(*) FROM t WHERE temperature < 100", None),
+    ] {
+        let (found, plan) = run(&sessions[0], sql).await?;
+        let found = concat_batches(&plan.schema(), &found)?;
+        assert!(found.num_rows() > 0, "{sql}");
+        assert_eq!(shown(&plan).contains("FilterExec"), proven.is_none(), "{sql}: {}", shown(&plan));
+        assert_eq!(
+            metric(&plan, "row_groups_matched_by_bounds"),
+            proven.unwrap_or(0),
+            "{sql}: {}",
+            shown(&plan)
+        );
+        let bytes = metric(&plan, "bytes_scanned");
+        for other in &sessions[1..] {
+            let (expected, plan) = run(other, sql).await?;
+            assert_eq!(found, concat_batches(&plan.schema(), &expected)?, "{sql}");
+            assert_eq!(metric(&plan, "row_groups_matched_by_bounds"), 0, "{sql}");
+            if sql.starts_with("SELECT count(*) FROM") && proven.is_some() {
+                assert!(3 * bytes < metric(&plan, "bytes_scanned"), "{sql}: {bytes}, {}", shown(&plan));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_batches_that_bounds_prove_the_filter_for_a_store_is_not_asked_for_its_columns() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;
+    let store = Arc::new(RecordingStore::new(Arc::new(LocalFileSystem::new_with_prefix(dir.path())?)));
+    let mut found = vec![];
+    for settings in [&[][..], &[("odp.pruning", "false")]] {
+        let ctx = session(1, settings)?;
+        ctx.register_object_store(&"count://x".parse()?, Arc::clone(&store) as _);
+        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, "count://x/").await?))?;
+        for sql in [
+            "SELECT count(*) FROM t WHERE id >= 40000 AND id < 300000",
+            "SELECT sum(depth) FROM t WHERE id >= 40000 AND id < 300000",
+        ] {
+            let (rows, plan) = run(&ctx, sql).await?;
+            let proven = if settings.is_empty() { 13 } else { 0 };
+            assert_eq!(metric(&plan, "row_groups_matched_by_bounds"), proven, "{sql}: {}", shown(&plan));
+            found.push((concat_batches(&plan.schema(), &rows)?, metric(&plan, "bytes_scanned")));
+        }
+    }
+    let [(count, of_count), (sum, of_sum), (other_count, _), (other_sum, of_other_sum)] = found.as_slice()
+    else {
+        return Err("four answers".into());
+    };
+    assert_eq!((count, sum), (other_count, other_sum));
+    assert_eq!(*of_count, 0, "no row group has a row that is to be tested");
+    assert!(of_sum * 3 < *of_other_sum, "{of_sum} of {of_other_sum}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn columns_that_are_mostly_asked_for_next_come_with_those_of_the_filter() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write(&dir.path().join("a.parquet"), &observations(0, 400_000, 11)?, 20_000)?;

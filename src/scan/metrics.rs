@@ -107,13 +107,13 @@ impl ScanMetrics {
             local_files_opened: counter("local_files_opened"),
             requests_saved: counter("requests_saved"),
             placement: PlacementMetrics {
+                proven: counter("row_groups_matched_by_bounds"),
                 batches: counter("batches_filtered_decoded"),
                 rows: counter("rows_filtered_decoded"),
                 retries: counter("filter_retries"),
             },
             runs: RunMetrics {
                 row_groups: counter("row_groups_read_in_runs"),
-                proven: counter("row_groups_matched_by_bounds"),
                 late: counter("row_groups_decoded_late"),
                 coded: counter("row_groups_given_as_codes"),
                 by_column: counter("row_groups_decoded_by_column"),

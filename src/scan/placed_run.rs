@@ -46,7 +46,9 @@ pub(super) struct Proven {
     /// Ascending.
     pub(super) batches: Arc<[usize]>,
     /// Reads the columns of the scan.
-    pub(super) runs: Arc<RunScan>,
+    pub(super) runs: Option<Arc<RunScan>>,
+    /// Does the same in all cases.
+    pub(super) unfiltered: Arc<dyn Morselizer>,
 }
 
 impl Proven {
@@ -58,6 +60,8 @@ impl Proven {
 /// What filters after decoding did.
 #[derive(Debug, Clone)]
 pub(super) struct PlacementMetrics {
+    /// Row groups that the filter was not evaluated for, since bounds prove that all their rows match.
+    pub(super) proven: Count,
     /// Batches filtered after decoding.
     pub(super) batches: Count,
     /// Their rows.
@@ -217,11 +221,16 @@ impl Run {
         let scan = Arc::clone(&self.scan);
         if let Some(proven) = scan.proven.as_ref().filter(|proven| proven.contains(batches.start)) {
             let row_groups = row_groups_of(&scan.snapshot.batches()[batches.clone()]);
+            scan.metrics.proven.add(row_groups.len());
             let file = self.part_of_file(batches.clone());
-            let run = RowGroupRun { file, row_groups, matches: None };
-            let rows = Arc::clone(&proven.runs).read(run, Arc::clone(&self.inside));
-            let rows = PartRows::Unfiltered(Rows::of(VecDeque::from([rows])));
-            return Ok(Part { batches, rows, matched: 0 });
+            let rows = match &proven.runs {
+                Some(runs) => {
+                    let run = RowGroupRun { file, row_groups, matches: None };
+                    VecDeque::from([Arc::clone(runs).read(run, Arc::clone(&proven.unfiltered))])
+                }
+                None => read_on(proven.unfiltered.as_ref(), file).await?,
+            };
+            return Ok(Part { batches, rows: PartRows::Unfiltered(Rows::of(rows)), matched: 0 });
         }
         if let Some(pages) = &scan.pages
             && let Some(row_groups) = self.whole_row_groups(&batches)

@@ -43,8 +43,6 @@ use crate::dataset::DatasetSnapshot;
 pub(super) struct RunMetrics {
     /// Row groups read so.
     pub(super) row_groups: Count,
-    /// Of these, those that a filter was not evaluated for, since bounds prove that all their rows match.
-    pub(super) proven: Count,
     /// Of these, those of which the filter's columns were decoded first, and of others only the rows that match.
     pub(super) late: Count,
     /// Of these, those that text was given of as the codes in their pages.
@@ -73,8 +71,6 @@ pub(super) struct KnownFile {
 pub(super) enum Purpose {
     /// There is no filter, or it was decided before which rows match.
     Unfiltered,
-    /// All match, as bounds prove.
-    Proven,
     /// To be filtered. What a run is left to may skip rows that do not match, so that it cannot go on where this gave up:
     /// after the first rows an error is one, and whoever filters reads the rows again.
     ToFilter,
@@ -222,9 +218,6 @@ impl RunScan {
         self.metrics.row_groups.add(row_groups);
         if file.decoding.coded() > 0 {
             self.metrics.coded.add(row_groups);
-        }
-        if self.purpose == Purpose::Proven {
-            self.metrics.proven.add(row_groups);
         }
     }
 }

@@ -133,7 +133,16 @@ struct RankedGate {
     files: Arc<KnownFiles>,
     files_to_filter: Arc<KnownFiles>,
     proven: OnceLock<Option<Arc<[usize]>>>,
-    pages: OnceLock<Option<Arc<PageScan>>>,
+    without_filter: OnceLock<Option<WithoutFilter>>,
+}
+
+/// What reads rows that the filter need not be evaluated for.
+#[derive(Clone)]
+struct WithoutFilter {
+    /// Gives the columns of the scan.
+    unfiltered: Arc<dyn Morselizer>,
+    /// Of batches of which parts match.
+    pages: Option<Arc<PageScan>>,
 }
 
 impl OdpSource {
@@ -164,10 +173,14 @@ impl OdpSource {
     }
 
     /// Evaluating a filter inside the decoder saves decoding other columns for rows that do not match; where the
-    /// scan gives no other columns it only costs. The filter then prunes, and a FilterExec above evaluates it.
-    fn with_row_filter_where_it_pays(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn FileSource> {
+    /// scan gives no other columns it only costs, unless bounds prove it for most rows, of which then nothing is decoded for it.
+    /// Otherwise the filter prunes, and a FilterExec above evaluates it.
+    fn with_row_filter_where_it_pays(
+        &self,
+        filters: &[Arc<dyn PhysicalExpr>],
+    ) -> Result<Arc<dyn FileSource>> {
         let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else {
-            return Arc::clone(&self.inner);
+            return Ok(Arc::clone(&self.inner));
         };
         let pushed = parquet.filter();
         let filtered: HashSet<usize> =
@@ -179,10 +192,25 @@ impl OdpSource {
         });
         // Once the decoder evaluates a filter, nobody else does: it stays so.
         let was_on = parquet.table_parquet_options().global.pushdown_filters;
-        match self.scan.pushdown_filters && saves_columns && !was_on {
+        let is_off = self.scan.pushdown_filters && !was_on;
+        let all = filters.iter().chain(&pushed).cloned();
+        Ok(match is_off && (saves_columns || self.is_mostly_proven(&conjunction(all))?) {
             true => Arc::new(parquet.clone().with_pushdown_filters(true)),
             false => Arc::clone(&self.inner),
+        })
+    }
+
+    /// Whether half of the rows, or more, match by the bounds of their batches.
+    fn is_mostly_proven(&self, filter: &Arc<dyn PhysicalExpr>) -> Result<bool> {
+        if !self.scan.pruning {
+            return Ok(false);
         }
+        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
+        let Some(proven) = proven_batches(snapshot, filter, kept)? else { return Ok(false) };
+        let rows = |at: usize| snapshot.batches()[kept[at]].rows;
+        let all: u64 = (0..kept.len()).map(rows).sum();
+        let of_proven: u64 = (0..kept.len()).filter(|&at| proven.value(at)).map(rows).sum();
+        Ok(of_proven > 0 && of_proven >= all / 2)
     }
 
     /// Whether rows leave as they are in their batches, whole row groups of local files.
@@ -278,12 +306,12 @@ impl OdpSource {
             return Ok(None);
         };
         let proven = self.proven(ranked)?;
-        let pages = match (&proven, ranked.pages.get()) {
+        let without_filter = match (&proven, ranked.without_filter.get()) {
             (None, _) => None,
             (Some(_), Some(known)) => known.clone(),
             (Some(_), None) => {
-                let found = self.page_scan(source, &unprojected, readers, config, &open)?;
-                ranked.pages.get_or_init(|| found).clone()
+                let found = self.without_filter(source, &unprojected, readers, config, &open)?;
+                ranked.without_filter.get_or_init(|| found).clone()
             }
         };
         let to_filter = to_filter(decoded.as_ref());
@@ -293,47 +321,46 @@ impl OdpSource {
             unfiltered: RunMorselizer::over(to_filter.clone(), Arc::from(open(decoded)?)),
             filter: Arc::new(filter),
             runs: to_filter,
+            pages: without_filter.as_ref().and_then(|without_filter| without_filter.pages.clone()),
             proven: proven
                 .filter(|batches| !batches.is_empty())
-                .zip(runs)
-                .map(|(batches, runs)| Proven { batches, runs }),
-            pages,
+                .zip(without_filter)
+                .map(|(batches, WithoutFilter { unfiltered, .. })| Proven { batches, runs, unfiltered }),
             metrics: ranked.metrics.placement.clone(),
         })))
     }
 
-    /// What reads batches of which the filter need not be evaluated for some pages; `None` if no page index is to be looked at, or
-    /// each read takes its time: there would be more of them.
-    fn page_scan(
+    /// `None` if the columns of the scan cannot be read so.
+    fn without_filter(
         &self,
         source: &ParquetSource,
         unprojected: &ParquetSource,
         readers: PinnedReaderFactory,
         config: &FileScanConfig,
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
-    ) -> Result<Option<Arc<PageScan>>> {
+    ) -> Result<Option<WithoutFilter>> {
         let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
-        if !self.scan.pruning
-            || !readers.is_local()
-            || !source.table_parquet_options().global.enable_page_index
-        {
-            return Ok(None);
-        }
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
-        let Some(unfiltered) = given else { return Ok(None) };
+        let Some(given) = given else { return Ok(None) };
+        let unfiltered: Arc<dyn Morselizer> = Arc::from(open(given)?);
+        // Where each read takes its time there would be more of them.
+        let looks_at_pages = readers.is_local() && source.table_parquet_options().global.enable_page_index;
         let adapter = config.expr_adapter_factory.clone();
-        Ok(Some(Arc::new(PageScan {
-            predicate,
-            table: source.table_schema().clone(),
-            adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
-            readers,
-            unfiltered: Arc::from(open(unfiltered)?),
-            batch_size,
-            execution_metrics: self.inner.metrics().clone(),
-            metrics: self.ranked_gate(config).metrics.pages.clone(),
-            found: Found::default(),
-        })))
+        let pages = looks_at_pages.then(|| {
+            Arc::new(PageScan {
+                predicate,
+                table: source.table_schema().clone(),
+                adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
+                readers,
+                unfiltered: Arc::clone(&unfiltered),
+                batch_size,
+                execution_metrics: self.inner.metrics().clone(),
+                metrics: self.ranked_gate(config).metrics.pages.clone(),
+                found: Found::default(),
+            })
+        });
+        Ok(Some(WithoutFilter { unfiltered, pages }))
     }
 
     /// The whole batches that the filter need not be evaluated for; `None` if it is of no kind that bounds can prove.
@@ -381,7 +408,7 @@ impl OdpSource {
             readers: readers.without_page_index(),
             files: match purpose {
                 Purpose::ToFilter => Arc::clone(&ranked.files_to_filter),
-                Purpose::Unfiltered | Purpose::Proven => Arc::clone(&ranked.files),
+                Purpose::Unfiltered => Arc::clone(&ranked.files),
             },
             purpose,
             has_few_batches: (2..=MOST_AT_A_TIME).contains(&self.scan.open_for_sink)
@@ -411,7 +438,7 @@ impl OdpSource {
                 files: Arc::default(),
                 files_to_filter: Arc::default(),
                 proven: OnceLock::new(),
-                pages: OnceLock::new(),
+                without_filter: OnceLock::new(),
             }
         })
     }
@@ -515,10 +542,10 @@ impl FileSource for OdpSource {
             // The decoder counts rows to a limit after its own filter alone.
             None if base_config.limit.is_some() || !is_filtered => None,
             None => {
-                let proven = run_scan(self.inner.as_ref(), Purpose::Proven);
+                let unfiltered = run_scan(self.inner.as_ref(), Purpose::Unfiltered);
                 let to_filter = |source: &dyn FileSource| run_scan(source, Purpose::ToFilter);
                 let placed =
-                    self.placed_scan(readers.clone(), ranked, proven, base_config, open, to_filter)?;
+                    self.placed_scan(readers.clone(), ranked, unfiltered, base_config, open, to_filter)?;
                 placed.map(FilteredScan::Placed)
             }
         };
@@ -663,7 +690,7 @@ impl FileSource for OdpSource {
         let inner = match rewritten.is_empty() {
             true => FilterPushdownPropagation::with_parent_pushdown_result(vec![])
                 .with_updated_node(Arc::clone(&self.inner)),
-            false => self.with_row_filter_where_it_pays(&others).try_pushdown_filters(rewritten, config)?,
+            false => self.with_row_filter_where_it_pays(&others)?.try_pushdown_filters(rewritten, config)?,
         };
         let mut of_others = inner.filters.into_iter();
         let filters = pushed
