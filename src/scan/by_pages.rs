@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Debug, Formatter};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -21,7 +21,6 @@ use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
-use datafusion_datasource::morsel::Morselizer;
 use futures::{FutureExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -30,7 +29,6 @@ use parquet::file::metadata::PageIndexPolicy;
 
 use super::file_decoding::{coerced, with_partition_values};
 use super::filter_placement::without_nulls;
-use super::morsels::{Rows, read_on};
 use super::page_bounds::RunsOfPages;
 use super::page_pruner::PagePruner;
 use super::proof::all_match;
@@ -38,8 +36,12 @@ use super::reader::PinnedReaderFactory;
 use super::row_intervals::{Action, Interval, PlannedGroup, rows_to_read, to_usize};
 use super::run_decoder::RowGroupRun;
 
-/// Rows of pages that match as a whole, at least, for a file to be opened twice.
+/// Rows of pages that match as a whole, at least, for a file to be opened twice; and one in so many of all rows.
 const LEAST_KEPT: u64 = 32 << 10;
+const LEAST_SHARE: u64 = 4;
+
+/// Rows that are tested before the first is given on, at most.
+const MOST_TESTED: u64 = 4 << 20;
 
 /// Times in a row that this came to nothing, after which nobody looks any more.
 const MOST_IN_VAIN: usize = 16;
@@ -61,8 +63,6 @@ pub(super) struct PageScan {
     pub(super) adapter: Arc<dyn PhysicalExprAdapterFactory>,
     /// Readers that come with page indexes.
     pub(super) readers: PinnedReaderFactory,
-    /// Gives the columns of the scan, of the rows that it is told.
-    pub(super) unfiltered: Arc<dyn Morselizer>,
     pub(super) batch_size: usize,
     pub(super) execution_metrics: ExecutionPlanMetricsSet,
     pub(super) metrics: PageMetrics,
@@ -72,13 +72,20 @@ pub(super) struct PageScan {
 /// What was found of files so far.
 #[derive(Default)]
 pub(super) struct Found {
-    /// `None`: their page index tells nothing of the filter, or reading by it failed.
-    files: Mutex<HashMap<Path, Option<Arc<PagedFile>>>>,
+    files: Mutex<HashMap<Path, FoundFile>>,
     in_vain: AtomicUsize,
 }
 
+#[derive(Clone)]
+enum FoundFile {
+    /// Known as long as one of its runs is open: page indexes take memory.
+    Open(Weak<PagedFile>),
+    /// The page index tells nothing of the filter, or reading by it failed.
+    Unpaged,
+}
+
 /// A filter as one file has its columns.
-struct PagedFile {
+pub(super) struct PagedFile {
     metadata: ArrowReaderMetadata,
     metrics: ParquetFileMetrics,
     pruner: Option<PagePruner>,
@@ -98,56 +105,76 @@ impl Debug for PageScan {
 }
 
 impl PageScan {
-    /// The rows of `row_groups` of `file` that match, in order. `None` if the bounds of pages tell too little, or cannot be read:
-    /// what is wrong is left for the decoder to say.
-    pub(super) async fn open(&self, file: &PartitionedFile, row_groups: &[usize]) -> Option<Rows> {
-        if self.found.in_vain.load(Ordering::Relaxed) >= MOST_IN_VAIN {
+    /// The rows of `row_groups` of `file` that match; no run: there are none. `None` if the bounds of pages tell too little, or
+    /// cannot be read: what is wrong is left for the decoder to say. `paged`: the file, once it is found.
+    pub(super) async fn find(
+        &self,
+        file: &PartitionedFile,
+        row_groups: &[usize],
+        paged: &mut Option<Arc<PagedFile>>,
+    ) -> Option<Option<RowGroupRun>> {
+        if self.found.in_vain.load(Ordering::Relaxed) >= MOST_IN_VAIN || self.found.is_unpaged(file) {
             return None;
         }
-        let rows = match AssertUnwindSafe(self.rows(file, row_groups)).catch_unwind().await {
-            Ok(Ok(rows)) => rows,
+        let run = match AssertUnwindSafe(self.run(file, row_groups, paged)).catch_unwind().await {
+            Ok(Ok(run)) => run,
             Ok(Err(_)) | Err(_) => {
                 self.metrics.retries.add(1);
-                self.found.lock().insert(file.object_meta.location.clone(), None);
+                self.found.lock().insert(file.object_meta.location.clone(), FoundFile::Unpaged);
                 None
             }
         };
-        match rows {
+        match run {
             Some(_) => self.found.in_vain.store(0, Ordering::Relaxed),
             None => _ = self.found.in_vain.fetch_add(1, Ordering::Relaxed),
         }
-        rows
+        run
     }
 
-    async fn rows(&self, file: &PartitionedFile, row_groups: &[usize]) -> Result<Option<Rows>> {
-        let Some(known) = self.file(file).await? else { return Ok(None) };
+    async fn run(
+        &self,
+        file: &PartitionedFile,
+        row_groups: &[usize],
+        paged: &mut Option<Arc<PagedFile>>,
+    ) -> Result<Option<Option<RowGroupRun>>> {
+        let known = match paged.take() {
+            Some(known) => Some(known),
+            None => self.file(file).await?,
+        };
+        let Some(known) = known else { return Ok(None) };
+        let known = paged.insert(known);
         let groups = row_groups.iter().map(|&group| known.plan(group));
-        let Some(groups) = groups.collect::<Result<Option<Vec<PlannedGroup>>>>()? else { return Ok(None) };
-        let kept: u64 = groups.iter().map(PlannedGroup::rows_kept).sum();
-        if kept < LEAST_KEPT {
+        let Some(mut groups) = groups.collect::<Result<Option<Vec<PlannedGroup>>>>()? else {
+            return Ok(None);
+        };
+        let sum = |of: fn(&PlannedGroup) -> u64| groups.iter().map(of).sum::<u64>();
+        let (rows, kept) = (sum(|group| group.rows), sum(PlannedGroup::rows_kept));
+        if kept < LEAST_KEPT.max(rows / LEAST_SHARE) || rows - kept > MOST_TESTED {
             return Ok(None);
         }
-        let groups: Vec<PlannedGroup> = groups.into_iter().map(|group| known.restricted(group)).collect();
-        let tested = self.test(&known, file, &groups).await?;
+        if let Some(pruner) = &known.pruner {
+            let _timer = known.metrics.page_index_eval_time.timer();
+            pruner.restrict(&known.metadata, &mut groups);
+        }
+        let tested = self.test(known, file, &groups).await?;
         let mut at = 0;
         let matches = groups.iter().map(|group| (group.index, group.matches(&tested, &mut at)));
         let run = RowGroupRun::of_matches(file, known.metadata.metadata(), matches);
-        let streams = match run {
-            Some(run) => read_on(self.unfiltered.as_ref(), run.file).await?,
-            None => Default::default(),
-        };
         self.metrics.kept.add(to_usize(kept));
-        Ok(Some(Rows::of(streams)))
+        Ok(Some(run))
     }
 
     async fn file(&self, file: &PartitionedFile) -> Result<Option<Arc<PagedFile>>> {
         let location = &file.object_meta.location;
         let known = self.found.lock().get(location).cloned();
-        if let Some(known) = known {
-            return Ok(known);
+        if let Some(FoundFile::Open(known)) = known
+            && let Some(known) = known.upgrade()
+        {
+            return Ok(Some(known));
         }
         let found = PagedFile::find(self, file).await?.map(Arc::new);
-        self.found.lock().insert(location.clone(), found.clone());
+        let entry = found.as_ref().map_or(FoundFile::Unpaged, |found| FoundFile::Open(Arc::downgrade(found)));
+        self.found.lock().insert(location.clone(), entry);
         Ok(found)
     }
 
@@ -188,8 +215,12 @@ impl PageScan {
 }
 
 impl Found {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Path, Option<Arc<PagedFile>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Path, FoundFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_unpaged(&self, file: &PartitionedFile) -> bool {
+        matches!(self.lock().get(&file.object_meta.location), Some(FoundFile::Unpaged))
     }
 }
 
@@ -229,7 +260,7 @@ impl PagedFile {
         }))
     }
 
-    /// The runs of rows of a row group that match as a whole, and those that are to be tested.
+    /// The runs of rows of a row group that match as a whole, and those that are to be tested. `None` if its pages are not known.
     fn plan(&self, group: usize) -> Result<Option<PlannedGroup>> {
         let Some(runs) = RunsOfPages::try_new(&self.metadata, group, &self.columns)? else { return Ok(None) };
         let Some(all_match) = all_match(&runs, &self.predicate)? else { return Ok(None) };
@@ -241,12 +272,5 @@ impl PagedFile {
         });
         let rows = runs.runs.last().map_or(0, |last| last.end);
         Ok(Some(PlannedGroup { index: group, rows, intervals: intervals.collect() }))
-    }
-
-    /// `group` without the rows of pages in which none matches.
-    fn restricted(&self, group: PlannedGroup) -> PlannedGroup {
-        let Some(pruner) = &self.pruner else { return group };
-        let _timer = self.metrics.page_index_eval_time.timer();
-        PlannedGroup { intervals: pruner.restrict(&self.metadata, group.index, group.intervals), ..group }
     }
 }

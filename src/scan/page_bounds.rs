@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use datafusion::arrow::array::{Array, BooleanArray, UInt64Array};
+use datafusion::arrow::compute::kernels::cmp::gt;
+use datafusion::arrow::compute::nullif;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::basic::Type;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::proof::Containers;
@@ -96,7 +99,9 @@ fn page_bounds(
         return Ok(None);
     };
     let converter = StatisticsConverter::try_new(field.name(), schema, metadata.parquet_schema())?;
-    let Some(leaf) = converter.parquet_column_index() else { return Ok(None) };
+    // What INT96 means is the session's to say.
+    let is_known = |&leaf: &usize| metadata.parquet_schema().column(leaf).physical_type() != Type::INT96;
+    let Some(leaf) = converter.parquet_column_index().filter(is_known) else { return Ok(None) };
     let is_there = |columns: Option<usize>| columns.is_some_and(|columns| leaf < columns);
     if !is_there(index.get(group).map(Vec::len)) || !is_there(offsets.get(group).map(Vec::len)) {
         return Ok(None);
@@ -111,16 +116,19 @@ fn page_bounds(
         false => UInt64Array::from(vec![0; pages]),
         true => converter.data_page_null_counts(index, offsets, [&group])?,
     };
+    let min = converter.data_page_mins(index, offsets, [&group])?;
+    let max = converter.data_page_maxes(index, offsets, [&group])?;
+    if min.len() != pages || max.len() != pages || null_counts.len() != pages {
+        return Ok(None);
+    }
+    // Bounds of nothing are a lie.
+    let is_lie = gt(&min, &max)?;
     let bounds = ColumnBounds {
-        min: converter.data_page_mins(index, offsets, [&group])?,
-        max: converter.data_page_maxes(index, offsets, [&group])?,
+        min: nullif(&min, &is_lie)?,
+        max: nullif(&max, &is_lie)?,
         min_exact: BooleanArray::from(vec![false; pages]),
         max_exact: BooleanArray::from(vec![false; pages]),
         null_counts,
     };
-    let is_of_pages = |len: usize| len == pages;
-    let fits = is_of_pages(bounds.min.len())
-        && is_of_pages(bounds.max.len())
-        && is_of_pages(bounds.null_counts.len());
-    Ok(fits.then_some((starts, bounds)))
+    Ok(Some((starts, bounds)))
 }

@@ -9,9 +9,9 @@ use datafusion::datasource::physical_plan::parquet::{
     PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
 
-use super::row_intervals::{Action, Interval};
+use super::row_intervals::{Action, Interval, PlannedGroup};
 
 /// Filters as one file can prune pages by them.
 pub(super) struct PagePruner {
@@ -34,16 +34,11 @@ impl PagePruner {
         (pages.filter_number() > 0).then_some(Self { pages, file_schema, metrics })
     }
 
-    /// `intervals` of a row group without the rows of pages that the filters exclude.
-    pub(super) fn restrict(
-        &self,
-        metadata: &ArrowReaderMetadata,
-        group: usize,
-        intervals: Vec<Interval>,
-    ) -> Vec<Interval> {
+    /// Skips the rows of `groups` in pages that the filters exclude.
+    pub(super) fn restrict(&self, metadata: &ArrowReaderMetadata, groups: &mut [PlannedGroup]) {
         let footer = metadata.metadata();
         let mut access = ParquetAccessPlan::new_none(footer.num_row_groups());
-        access.scan(group);
+        groups.iter().for_each(|group| access.scan(group.index));
         let access = self.pages.prune_plan_with_page_index(
             access,
             &self.file_schema,
@@ -51,23 +46,26 @@ impl PagePruner {
             footer,
             &self.metrics,
         );
-        match access.inner().get(group) {
-            None | Some(RowGroupAccess::Scan) => intervals,
-            Some(RowGroupAccess::Skip) => without_rows(intervals, &[]),
-            Some(RowGroupAccess::Selection(selection)) => {
-                let mut kept: Vec<Range<u64>> = vec![];
-                let mut next = 0;
-                for selector in selection.iter() {
-                    let end = next + selector.row_count as u64;
-                    if !selector.skip {
-                        kept.push(next..end);
-                    }
-                    next = end;
-                }
-                without_rows(intervals, &kept)
-            }
+        for group in groups {
+            let kept = match access.inner().get(group.index) {
+                None | Some(RowGroupAccess::Scan) => continue,
+                Some(RowGroupAccess::Skip) => vec![],
+                Some(RowGroupAccess::Selection(selection)) => selected(selection),
+            };
+            group.intervals = without_rows(std::mem::take(&mut group.intervals), &kept);
         }
     }
+}
+
+/// The rows that `selection` selects, in order.
+fn selected(selection: &RowSelection) -> Vec<Range<u64>> {
+    let mut next = 0;
+    let runs = selection.iter().map(|selector| {
+        let rows = next..next + selector.row_count as u64;
+        next = rows.end;
+        (selector.skip, rows)
+    });
+    runs.filter(|(is_skipped, _)| !is_skipped).map(|(_, rows)| rows).collect()
 }
 
 /// The intervals, cut where `kept` begins and ends; rows outside it are skipped. `kept` is in order.

@@ -14,7 +14,7 @@ use datafusion_datasource::morsel::Morselizer;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
-use super::by_pages::PageScan;
+use super::by_pages::{PageScan, PagedFile};
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
 use super::late_columns::LateRun;
 use super::morsels::{Rows, read_on};
@@ -35,25 +35,36 @@ pub(super) struct PlacedScan {
     pub(super) filter: Arc<LateFilter>,
     /// Reads whole batches of it without `unfiltered`.
     pub(super) runs: Option<Arc<RunScan>>,
-    pub(super) proven: Option<Proven>,
-    /// For batches of which parts match as a whole.
-    pub(super) pages: Option<Arc<PageScan>>,
+    /// `None`: bounds cannot prove a filter of this kind.
+    pub(super) without_filter: Option<WithoutFilter>,
     pub(super) metrics: PlacementMetrics,
 }
 
-/// Batches of which all rows match, by bounds: the columns of the filter alone need not be read.
-pub(super) struct Proven {
-    /// Ascending.
-    pub(super) batches: Arc<[usize]>,
+/// What reads rows that the filter need not be evaluated for.
+#[derive(Clone)]
+pub(super) struct WithoutFilter {
+    /// The batches of which all rows match, by bounds; ascending.
+    pub(super) proven: Arc<[usize]>,
+    /// Finds the rows of others that match, where pages do as a whole.
+    pub(super) pages: Option<Arc<PageScan>>,
     /// Reads the columns of the scan.
     pub(super) runs: Option<Arc<RunScan>>,
     /// Does the same in all cases.
     pub(super) unfiltered: Arc<dyn Morselizer>,
+    pub(super) batch_size: usize,
 }
 
-impl Proven {
-    fn contains(&self, batch: usize) -> bool {
-        self.batches.binary_search(&batch).is_ok()
+impl WithoutFilter {
+    /// # Errors
+    /// What opening gives; it is that of the decoder, which reads the same pages.
+    async fn read(&self, run: RowGroupRun) -> Result<Rows> {
+        let streams = match &self.runs {
+            Some(runs) if run.is_worth_decoding(self.batch_size) => {
+                VecDeque::from([Arc::clone(runs).read(run, Arc::clone(&self.unfiltered))])
+            }
+            _ => read_on(self.unfiltered.as_ref(), run.file).await?,
+        };
+        Ok(Rows::of(streams))
     }
 }
 
@@ -86,7 +97,16 @@ pub(super) fn open_placed(
     file: PartitionedFile,
     batches: Range<usize>,
 ) -> BoxStream<'static, Result<RecordBatch>> {
-    let run = Run { scan, inside, file, ahead: batches.clone(), batches, rows: FIRST_ROWS, current: None };
+    let run = Run {
+        scan,
+        inside,
+        file,
+        ahead: batches.clone(),
+        batches,
+        rows: FIRST_ROWS,
+        current: None,
+        paged: None,
+    };
     futures::stream::try_unfold(run, |mut run| async move {
         let next = Box::pin(run.next()).await?;
         Ok(next.map(|rows| (rows, run)))
@@ -104,6 +124,8 @@ struct Run {
     /// To decide about next.
     rows: u64,
     current: Option<Part>,
+    /// The pages of the file, once they are known.
+    paged: Option<Arc<PagedFile>>,
 }
 
 /// Some batches of a run, being read.
@@ -194,7 +216,8 @@ impl Run {
     }
 
     fn is_proven(&self, batch: usize) -> bool {
-        self.scan.proven.as_ref().is_some_and(|proven| proven.contains(batch))
+        let known = self.scan.without_filter.as_ref();
+        known.is_some_and(|known| known.proven.binary_search(&batch).is_ok())
     }
 
     fn part_of_file(&self, batches: Range<usize>) -> PartitionedFile {
@@ -219,23 +242,25 @@ impl Run {
 
     async fn open(&mut self, batches: Range<usize>) -> Result<Part> {
         let scan = Arc::clone(&self.scan);
-        if let Some(proven) = scan.proven.as_ref().filter(|proven| proven.contains(batches.start)) {
+        if self.is_proven(batches.start)
+            && let Some(without_filter) = &scan.without_filter
+        {
             let row_groups = row_groups_of(&scan.snapshot.batches()[batches.clone()]);
             scan.metrics.proven.add(row_groups.len());
             let file = self.part_of_file(batches.clone());
-            let rows = match &proven.runs {
-                Some(runs) => {
-                    let run = RowGroupRun { file, row_groups, matches: None };
-                    VecDeque::from([Arc::clone(runs).read(run, Arc::clone(&proven.unfiltered))])
-                }
-                None => read_on(proven.unfiltered.as_ref(), file).await?,
-            };
-            return Ok(Part { batches, rows: PartRows::Unfiltered(Rows::of(rows)), matched: 0 });
+            let rows = without_filter.read(RowGroupRun { file, row_groups, matches: None }).await?;
+            return Ok(Part { batches, rows: PartRows::Unfiltered(rows), matched: 0 });
         }
-        if let Some(pages) = &scan.pages
+        if let Some(without_filter) = &scan.without_filter
+            && let Some(pages) = &without_filter.pages
             && let Some(row_groups) = self.whole_row_groups(&batches)
-            && let Some(rows) = pages.open(&self.part_of_file(batches.clone()), &row_groups).await
+            && let Some(run) =
+                pages.find(&self.part_of_file(batches.clone()), &row_groups, &mut self.paged).await
         {
+            let rows = match run {
+                Some(run) => without_filter.read(run).await?,
+                None => Rows::of(VecDeque::new()),
+            };
             return Ok(Part { batches, rows: PartRows::Unfiltered(rows), matched: 0 });
         }
         if scan.placement.is_after() {

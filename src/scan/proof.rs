@@ -13,9 +13,10 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal,
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
 };
 
+use super::nan_safety::Unprunable;
 use crate::dataset::ColumnBounds;
 
 /// AND and OR within each other that are looked into; filters may have thousands of terms.
@@ -63,7 +64,10 @@ fn proven(
             },
             Operator::Or => match both()? {
                 (Some(left), Some(right)) => Ok(Some(or(&left, &right)?)),
-                (one, other) => Ok(one.or(other)),
+                // Rows of which one side is true are not to hide an error of the other.
+                (Some(left), None) if cannot_fail(binary.right(), depth) => Ok(Some(left)),
+                (None, Some(right)) if cannot_fail(binary.left(), depth) => Ok(Some(right)),
+                _ => Ok(None),
             },
             op => match (column(binary.left()), constant(binary.right())) {
                 (Some(column), Some(value)) => compared(containers, column, *op, value),
@@ -160,6 +164,30 @@ fn is_totally_ordered(data_type: &DataType) -> bool {
                 | DataType::LargeUtf8
                 | DataType::Utf8View
         )
+}
+
+/// Whether `expr` has a value for whatever a row holds: it compares columns and constants, and nothing else.
+fn cannot_fail(expr: &Arc<dyn PhysicalExpr>, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let is_known = match expr.downcast_ref::<BinaryExpr>() {
+        Some(binary) => {
+            use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+            matches!(
+                binary.op(),
+                And | Or | Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+            )
+        }
+        None => {
+            expr.is::<Column>()
+                || expr.is::<Literal>()
+                || expr.is::<NotExpr>()
+                || expr.is::<IsNullExpr>()
+                || expr.is::<IsNotNullExpr>()
+                || expr.is::<InListExpr>()
+                || expr.is::<Unprunable>()
+        }
+    };
+    is_known && expr.children().into_iter().all(|child| cannot_fail(child, depth))
 }
 
 fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {

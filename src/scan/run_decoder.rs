@@ -31,6 +31,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
+use super::filter_placement::is_scattered;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
@@ -130,6 +131,11 @@ impl RowGroupRun {
         file.range = None;
         let matches = (!is_all).then(|| all_matches.finish());
         Some(Self { file, row_groups, matches })
+    }
+
+    /// Whether decoding all rows is less work than picking out those that match.
+    pub(super) fn is_worth_decoding(&self, batch_size: usize) -> bool {
+        self.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
     }
 }
 

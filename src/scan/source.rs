@@ -37,7 +37,7 @@ use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
 use super::morsels::{FilteredScan, GatedMorselizer};
 use super::nan_safety::hide_unsafe;
 use super::partitions::{Shares, merged_groups, short_runs};
-use super::placed_run::{PlacedScan, Proven};
+use super::placed_run::{PlacedScan, WithoutFilter};
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
 use super::round_trips::{ColumnTrips, RoundTrips};
@@ -132,17 +132,7 @@ struct RankedGate {
     /// With the columns of the scan, and with those of its filter too.
     files: Arc<KnownFiles>,
     files_to_filter: Arc<KnownFiles>,
-    proven: OnceLock<Option<Arc<[usize]>>>,
     without_filter: OnceLock<Option<WithoutFilter>>,
-}
-
-/// What reads rows that the filter need not be evaluated for.
-#[derive(Clone)]
-struct WithoutFilter {
-    /// Gives the columns of the scan.
-    unfiltered: Arc<dyn Morselizer>,
-    /// Of batches of which parts match.
-    pages: Option<Arc<PageScan>>,
 }
 
 impl OdpSource {
@@ -178,6 +168,7 @@ impl OdpSource {
     fn with_row_filter_where_it_pays(
         &self,
         filters: &[Arc<dyn PhysicalExpr>],
+        is_spatial: bool,
     ) -> Result<Arc<dyn FileSource>> {
         let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else {
             return Ok(Arc::clone(&self.inner));
@@ -193,8 +184,9 @@ impl OdpSource {
         // Once the decoder evaluates a filter, nobody else does: it stays so.
         let was_on = parquet.table_parquet_options().global.pushdown_filters;
         let is_off = self.scan.pushdown_filters && !was_on;
-        let all = filters.iter().chain(&pushed).cloned();
-        Ok(match is_off && (saves_columns || self.is_mostly_proven(&conjunction(all))?) {
+        let all = || conjunction(filters.iter().chain(&pushed).cloned());
+        let pays = is_off && (saves_columns || (!is_spatial && self.is_mostly_proven(&all())?));
+        Ok(match pays {
             true => Arc::new(parquet.clone().with_pushdown_filters(true)),
             false => Arc::clone(&self.inner),
         })
@@ -305,12 +297,10 @@ impl OdpSource {
         let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
             return Ok(None);
         };
-        let proven = self.proven(ranked)?;
-        let without_filter = match (&proven, ranked.without_filter.get()) {
-            (None, _) => None,
-            (Some(_), Some(known)) => known.clone(),
-            (Some(_), None) => {
-                let found = self.without_filter(source, &unprojected, readers, config, &open)?;
+        let without_filter = match ranked.without_filter.get() {
+            Some(known) => known.clone(),
+            None => {
+                let found = self.without_filter(source, &unprojected, readers, (ranked, config), &open)?;
                 ranked.without_filter.get_or_init(|| found).clone()
             }
         };
@@ -321,29 +311,33 @@ impl OdpSource {
             unfiltered: RunMorselizer::over(to_filter.clone(), Arc::from(open(decoded)?)),
             filter: Arc::new(filter),
             runs: to_filter,
-            pages: without_filter.as_ref().and_then(|without_filter| without_filter.pages.clone()),
-            proven: proven
-                .filter(|batches| !batches.is_empty())
-                .zip(without_filter)
-                .map(|(batches, WithoutFilter { unfiltered, .. })| Proven { batches, runs, unfiltered }),
+            without_filter: without_filter.map(|without_filter| WithoutFilter { runs, ..without_filter }),
             metrics: ranked.metrics.placement.clone(),
         })))
     }
 
-    /// `None` if the columns of the scan cannot be read so.
+    /// What all partitions read rows with that the filter need not be evaluated for; `None` if it is of no kind that bounds can
+    /// prove.
     fn without_filter(
         &self,
         source: &ParquetSource,
         unprojected: &ParquetSource,
         readers: PinnedReaderFactory,
-        config: &FileScanConfig,
+        (ranked, config): (&RankedGate, &FileScanConfig),
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
     ) -> Result<Option<WithoutFilter>> {
         let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
+        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
+        let proven = match self.scan.pruning {
+            true => proven_batches(snapshot, &predicate, kept)?,
+            false => None,
+        };
+        let Some(proven) = proven else { return Ok(None) };
+        let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
+        let proven = proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect();
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
         let Some(given) = given else { return Ok(None) };
-        let unfiltered: Arc<dyn Morselizer> = Arc::from(open(given)?);
         // Where each read takes its time there would be more of them.
         let looks_at_pages = readers.is_local() && source.table_parquet_options().global.enable_page_index;
         let adapter = config.expr_adapter_factory.clone();
@@ -353,28 +347,14 @@ impl OdpSource {
                 table: source.table_schema().clone(),
                 adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
                 readers,
-                unfiltered: Arc::clone(&unfiltered),
                 batch_size,
                 execution_metrics: self.inner.metrics().clone(),
-                metrics: self.ranked_gate(config).metrics.pages.clone(),
+                metrics: ranked.metrics.pages.clone(),
                 found: Found::default(),
             })
         });
-        Ok(Some(WithoutFilter { unfiltered, pages }))
-    }
-
-    /// The whole batches that the filter need not be evaluated for; `None` if it is of no kind that bounds can prove.
-    fn proven(&self, ranked: &RankedGate) -> Result<Option<Arc<[usize]>>> {
-        let Some(filter) = self.inner.filter().filter(|_| self.scan.pruning) else { return Ok(None) };
-        if let Some(known) = ranked.proven.get() {
-            return Ok(known.clone());
-        }
-        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let found = proven_batches(snapshot, &filter, kept)?.map(|proven| {
-            let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
-            proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect()
-        });
-        Ok(ranked.proven.get_or_init(|| found).clone())
+        let unfiltered = Arc::from(open(given)?);
+        Ok(Some(WithoutFilter { proven, pages, runs: None, unfiltered, batch_size }))
     }
 
     /// What reads whole row groups of `source`, which filters no rows, without DataFusion's opener; `None` if it has more to
@@ -437,7 +417,6 @@ impl OdpSource {
                 trips: Arc::default(),
                 files: Arc::default(),
                 files_to_filter: Arc::default(),
-                proven: OnceLock::new(),
                 without_filter: OnceLock::new(),
             }
         })
@@ -690,7 +669,9 @@ impl FileSource for OdpSource {
         let inner = match rewritten.is_empty() {
             true => FilterPushdownPropagation::with_parent_pushdown_result(vec![])
                 .with_updated_node(Arc::clone(&self.inner)),
-            false => self.with_row_filter_where_it_pays(&others)?.try_pushdown_filters(rewritten, config)?,
+            false => self
+                .with_row_filter_where_it_pays(&others, !spatial.conjuncts.is_empty())?
+                .try_pushdown_filters(rewritten, config)?,
         };
         let mut of_others = inner.filters.into_iter();
         let filters = pushed

@@ -31,7 +31,6 @@ use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
 use crate::geo::{ExtentFacts, InvalidGeometryRow, SpatialConjunct, SpatialTarget};
 use crate::scan::file_decoding::{coerced, with_partition_values};
-use crate::scan::filter_placement::is_scattered;
 use crate::scan::metrics::SpatialMetrics;
 use crate::scan::morsels::read_on;
 use crate::scan::page_pruner::PagePruner;
@@ -200,7 +199,7 @@ impl Run {
                 self.ahead.clear();
             } else if let Some(run) = self.decide().await? {
                 self.reading = match &self.scan.runs {
-                    Some(runs) if is_worth_decoding(&run, self.scan.batch_size) => {
+                    Some(runs) if run.is_worth_decoding(self.scan.batch_size) => {
                         VecDeque::from([Arc::clone(runs).read(run, Arc::clone(&self.inner))])
                     }
                     _ => read_on(self.inner.as_ref(), run.file).await?,
@@ -254,13 +253,12 @@ impl Run {
         let mut decided = 0;
         for (index, span) in &self.ahead {
             let rows = u64::try_from(footer.row_group(*index).num_rows()).unwrap_or(0);
-            let mut intervals = planner.plan(*index, span);
+            let mut group = PlannedGroup { index: *index, rows, intervals: planner.plan(*index, span) };
             if let Some(others) = &self.others
-                && intervals.iter().any(Interval::is_read)
+                && group.intervals.iter().any(Interval::is_read)
             {
-                intervals = others.restrict(&self.metadata, *index, intervals);
+                others.restrict(&self.metadata, std::slice::from_mut(&mut group));
             }
-            let group = PlannedGroup { index: *index, rows, intervals };
             let tests = group.rows_to_read();
             if to_test > 0 && to_test + tests > ROWS_AHEAD {
                 break;
@@ -297,11 +295,6 @@ impl Run {
         let location = format!("{}, batch {batch}, row {row} of the file", file.path());
         OdpError::InvalidData { location, source: Box::new(invalid.source.clone()) }.into()
     }
-}
-
-/// Whether decoding all rows of `run` is less work than picking out those that match.
-fn is_worth_decoding(run: &RowGroupRun, batch_size: usize) -> bool {
-    run.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
 }
 
 /// The different targets of the filters, as the file has them.
