@@ -182,16 +182,15 @@ async fn rows_of_pages_that_match_as_a_whole_are_not_tested() -> Result<()> {
         ("id > 15000 AND v < 9000", |i| i > 15_000 && v(i) < 9_000, 0),
         ("id > 15000 AND maybe + 0 > 20000", |i| i % 50_000 > 2_000 && i > 20_000, 0),
     ];
-    for (filter, matches, kept) in cases {
-        // With a column of the filter, and without.
-        for columns in ["v", "v, id, name"] {
-            let (found, matched) =
-                answer(&sessions, &format!("SELECT {columns}, flag FROM t WHERE {filter}")).await?;
-            let expected: Float64Array =
-                (0..ROWS).filter(|&i| matches(i)).map(|i| Some(f64::from(v(i)))).collect();
-            assert_eq!(found.column(0).as_primitive::<Float64Type>(), &expected, "{filter}");
-            assert_eq!(matched, kept, "{filter}");
-        }
+    for (at, (filter, matches, kept)) in cases.into_iter().enumerate() {
+        // With columns of the filter, and without.
+        let columns = ["v", "v, id, name"][at % 2];
+        let (found, matched) =
+            answer(&sessions, &format!("SELECT {columns}, flag FROM t WHERE {filter}")).await?;
+        let expected: Float64Array =
+            (0..ROWS).filter(|&i| matches(i)).map(|i| Some(f64::from(v(i)))).collect();
+        assert_eq!(found.column(0).as_primitive::<Float64Type>(), &expected, "{filter}");
+        assert_eq!(matched, kept, "{filter}");
     }
     Ok(())
 }
@@ -200,7 +199,7 @@ async fn rows_of_pages_that_match_as_a_whole_are_not_tested() -> Result<()> {
 async fn what_pages_say_changes_no_answer() -> Result<()> {
     let mut random = StdRng::seed_from_u64(22);
     let mut matched_by_pages = 0;
-    for layout in 0..5 {
+    for layout in 0..3 {
         let dir = tempfile::tempdir()?;
         for file in 0..2 {
             let dictionaries = random.random_bool(0.5);
@@ -242,7 +241,7 @@ async fn what_pages_say_changes_no_answer() -> Result<()> {
             let (_, matched) = answer(&sessions, &sql).await?;
             matched_by_pages += usize::from(matched > 0);
         }
-        assert!(layout < 4 || matched_by_pages > 4, "{matched_by_pages}");
+        assert!(layout < 2 || matched_by_pages > 2, "{matched_by_pages}");
     }
     Ok(())
 }

@@ -762,6 +762,13 @@ async fn where_bounds_prove_a_filter_for_most_rows_the_scan_evaluates_it_for_the
         ("SELECT sum(id), avg(id + 1) FROM t WHERE id >= 50000 AND id < 250001", Some(9)),
         ("SELECT year, count(*) FROM t WHERE id < 333333 OR id IS NULL GROUP BY year", Some(16)),
         ("SELECT count(*) FROM (SELECT 7 AS seven FROM t WHERE id <> 5)", Some(19)),
+        (
+            "SELECT id % 7 AS k, count(*) FROM t WHERE id >= 50000 AND id < 250001 GROUP BY k ORDER BY k",
+            Some(9),
+        ),
+        ("SELECT id, time FROM t WHERE id > 10 AND time > to_timestamp(60 * 50000) ORDER BY id", Some(17)),
+        // The greatest so far is a filter that grows.
+        ("SELECT max(id) FROM t WHERE id < 390001", None),
         // One batch of three, and none.
         ("SELECT count(*) FROM t WHERE id >= 50000 AND id < 90000", None),
         ("SELECT count(*) FROM t WHERE id >= 50000 AND id < 50010", None),

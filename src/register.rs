@@ -14,7 +14,7 @@ use crate::aggregate::{GroupByCodesRule, GroupsApartRule};
 use crate::date_part::DatePartRewrite;
 use crate::geo::{SpatialJoinRule, scalar_functions};
 use crate::options::OdpOptions;
-use crate::scan::OrderedConcatRule;
+use crate::scan::{OrderedConcatRule, ProvenFilterRule};
 use crate::sink::LastWrite;
 use crate::table::{
     AnalyzeFunction, BatchesFunction, CleanFunction, FilesFunction, OdpFormatFactory, OdpTableFactory,
@@ -53,6 +53,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     let is_placed = state.physical_optimizers().iter().any(|rule| rule.name() == OrderedConcatRule.name());
     if !is_placed {
         let extended = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rule(Arc::new(ProvenFilterRule))
             .with_physical_optimizer_rule(Arc::new(OrderedConcatRule))
             .with_physical_optimizer_rule(Arc::new(GroupsApartRule))
             .with_physical_optimizer_rule(Arc::new(GroupByCodesRule))

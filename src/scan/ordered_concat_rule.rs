@@ -240,7 +240,7 @@ fn leaf_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
     }
 }
 
-fn is_round_robin(plan: &Arc<dyn ExecutionPlan>) -> bool {
+pub(super) fn is_round_robin(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<RepartitionExec>()
         .is_some_and(|repartition| matches!(repartition.partitioning(), Partitioning::RoundRobinBatch(_)))
 }

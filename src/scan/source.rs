@@ -163,15 +163,10 @@ impl OdpSource {
     }
 
     /// Evaluating a filter inside the decoder saves decoding other columns for rows that do not match; where the
-    /// scan gives no other columns it only costs, unless bounds prove it for most rows, of which then nothing is decoded for it.
-    /// Otherwise the filter prunes, and a FilterExec above evaluates it.
-    fn with_row_filter_where_it_pays(
-        &self,
-        filters: &[Arc<dyn PhysicalExpr>],
-        is_spatial: bool,
-    ) -> Result<Arc<dyn FileSource>> {
+    /// scan gives no other columns it only costs. The filter then prunes, and a FilterExec above evaluates it.
+    fn with_row_filter_where_it_pays(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn FileSource> {
         let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else {
-            return Ok(Arc::clone(&self.inner));
+            return Arc::clone(&self.inner);
         };
         let pushed = parquet.filter();
         let filtered: HashSet<usize> =
@@ -183,22 +178,43 @@ impl OdpSource {
         });
         // Once the decoder evaluates a filter, nobody else does: it stays so.
         let was_on = parquet.table_parquet_options().global.pushdown_filters;
-        let is_off = self.scan.pushdown_filters && !was_on;
-        let all = || conjunction(filters.iter().chain(&pushed).cloned());
-        let pays = is_off && (saves_columns || (!is_spatial && self.is_mostly_proven(&all())?));
-        Ok(match pays {
+        match self.scan.pushdown_filters && saves_columns && !was_on {
             true => Arc::new(parquet.clone().with_pushdown_filters(true)),
             false => Arc::clone(&self.inner),
-        })
+        }
     }
 
-    /// Whether half of the rows, or more, match by the bounds of their batches.
-    fn is_mostly_proven(&self, filter: &Arc<dyn PhysicalExpr>) -> Result<bool> {
-        if !self.scan.pruning {
-            return Ok(false);
+    /// This source without the filter that it prunes by, but does not evaluate: it will evaluate those that it is given. `None` if
+    /// there is no such filter, or it grows while the query runs.
+    pub(super) fn to_evaluate_filters(&self) -> Result<Option<Self>> {
+        let parquet = self.inner.downcast_ref::<ParquetSource>();
+        let only_prunes = |parquet: &&ParquetSource| {
+            let is_fixed = |filter| !DynamicFilterTracking::classify(&filter).contains_dynamic_filter();
+            !parquet.table_parquet_options().global.pushdown_filters && parquet.filter().is_some_and(is_fixed)
+        };
+        if parquet.filter(only_prunes).is_none()
+            || !self.scan.pushdown_filters
+            || self.is_sorted
+            || !self.spatial.conjuncts.is_empty()
+        {
+            return Ok(None);
         }
+        let evaluates = self.scan.unprojected.clone().with_pushdown_filters(true);
+        let inner = match self.inner.projection() {
+            Some(projection) => evaluates.try_pushdown_projection(projection)?,
+            None => Some(Arc::new(evaluates) as _),
+        };
+        Ok(inner.map(|inner| Self { inner, gate: Arc::default(), ..self.clone() }))
+    }
+
+    /// Whether half of the rows, or more, match the filter by the bounds of their batches.
+    ///
+    /// # Errors
+    /// If bounds do not fit the snapshot's schema.
+    pub(super) fn is_mostly_proven(&self) -> Result<bool> {
         let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let Some(proven) = proven_batches(snapshot, filter, kept)? else { return Ok(false) };
+        let Some(filter) = self.inner.filter().filter(|_| self.scan.pruning) else { return Ok(false) };
+        let Some(proven) = proven_batches(snapshot, &filter, kept)? else { return Ok(false) };
         let rows = |at: usize| snapshot.batches()[kept[at]].rows;
         let all: u64 = (0..kept.len()).map(rows).sum();
         let of_proven: u64 = (0..kept.len()).filter(|&at| proven.value(at)).map(rows).sum();
@@ -669,9 +685,7 @@ impl FileSource for OdpSource {
         let inner = match rewritten.is_empty() {
             true => FilterPushdownPropagation::with_parent_pushdown_result(vec![])
                 .with_updated_node(Arc::clone(&self.inner)),
-            false => self
-                .with_row_filter_where_it_pays(&others, !spatial.conjuncts.is_empty())?
-                .try_pushdown_filters(rewritten, config)?,
+            false => self.with_row_filter_where_it_pays(&others).try_pushdown_filters(rewritten, config)?,
         };
         let mut of_others = inner.filters.into_iter();
         let filters = pushed
