@@ -1,6 +1,8 @@
 //! The file source of a scan: DataFusion's Parquet source, with batches for partitions.
 
-use std::collections::{BTreeSet, HashSet};
+mod opening;
+
+use std::collections::HashSet;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -21,36 +23,22 @@ use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction,
     conjunction_opt, split_conjunction,
 };
-use datafusion::physical_expr_adapter::DefaultPhysicalExprAdapterFactory;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
-use super::admission::Gate;
-use super::by_pages::{Found, PageScan};
+use self::opening::RankedGate;
 use super::certainty::proven_batches;
-use super::file_decoding::Wanted;
-use super::filter_placement::{FilterPlacement, after_decoding};
-use super::metrics::{PruningSummary, ScanMetrics, SpatialMetrics};
-use super::morsels::{FilteredScan, GatedMorselizer};
+use super::metrics::PruningSummary;
 use super::nan_safety::hide_unsafe;
 use super::partitions::{Shares, merged_groups, short_runs};
-use super::placed_run::{PlacedScan, WithoutFilter};
 use super::plan::batches_follow;
 use super::reader::PinnedReaderFactory;
-use super::round_trips::{ColumnTrips, RoundTrips};
-use super::run_decoder::{KnownFiles, Purpose, RunMorselizer, RunScan};
-use super::spatial::{SpatialScan, TestColumns};
+use super::spatial::TestColumns;
 use crate::dataset::DatasetSnapshot;
 use crate::geo::SpatialConjunct;
-
-/// Rows of a record batch where nobody asks for a number.
-const DEFAULT_BATCH_SIZE: usize = 8192;
-
-/// Batches that run at a time, at most, for their columns to be decoded apart.
-const MOST_AT_A_TIME: usize = 64;
 
 /// Reads kept batches of a snapshot through DataFusion's Parquet source.
 ///
@@ -119,20 +107,6 @@ impl SpatialFilters {
     fn tested(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
         self.conjuncts.iter().filter(|_| self.columns.is_some()).map(|conjunct| &conjunct.expr)
     }
-}
-
-struct RankedGate {
-    gate: Arc<Gate>,
-    /// For each partition the ranks of its runs, in their order; empty = first come, first served.
-    ranks: Vec<Arc<[usize]>>,
-    metrics: ScanMetrics,
-    spatial: SpatialMetrics,
-    placement: Arc<FilterPlacement>,
-    trips: Arc<RoundTrips>,
-    /// With the columns of the scan, and with those of its filter too.
-    files: Arc<KnownFiles>,
-    files_to_filter: Arc<KnownFiles>,
-    without_filter: OnceLock<Option<WithoutFilter>>,
 }
 
 impl OdpSource {
@@ -236,208 +210,6 @@ impl OdpSource {
         !self.is_sorted && self.scan.pruning && self.scan.partition_limit.is_some()
     }
 
-    /// The readers to open; with page indexes if there is a filter to prune pages by.
-    fn readers(&self) -> PinnedReaderFactory {
-        let readers = self.scan.readers.clone();
-        match self.inner.downcast_ref::<ParquetSource>() {
-            Some(parquet)
-                if parquet.table_parquet_options().global.enable_page_index
-                    && (parquet.filter().is_some() || !self.spatial.conjuncts.is_empty()) =>
-            {
-                readers.with_page_index()
-            }
-            _ => readers,
-        }
-    }
-
-    /// The columns that the decoder asks for, where it asks for those of a filter first.
-    fn columns_in_turn(&self) -> Option<BTreeSet<String>> {
-        let source = self.inner.downcast_ref::<ParquetSource>()?;
-        let filter = source.filter().filter(|_| source.table_parquet_options().global.pushdown_filters)?;
-        let given = source.projection()?.iter().flat_map(|given| collect_columns(&given.expr));
-        Some(given.chain(collect_columns(&filter)).map(|column| column.name().to_owned()).collect())
-    }
-
-    /// The Parquet source to open.
-    fn with_readers(&self, readers: PinnedReaderFactory) -> Arc<dyn FileSource> {
-        match self.inner.downcast_ref::<ParquetSource>() {
-            Some(parquet) => Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers))),
-            None => Arc::clone(&self.inner),
-        }
-    }
-
-    /// The spatial filters of one partition; `None` without any.
-    fn spatial_scan(
-        &self,
-        readers: PinnedReaderFactory,
-        metrics: &SpatialMetrics,
-        runs: Option<Arc<RunScan>>,
-        partition: usize,
-    ) -> Option<Arc<SpatialScan>> {
-        let SpatialFilters { conjuncts, columns } = &self.spatial;
-        if conjuncts.is_empty() {
-            return None;
-        }
-        Some(Arc::new(SpatialScan {
-            conjuncts: conjuncts.as_slice().into(),
-            columns: columns.clone(),
-            snapshot: Arc::clone(&self.scan.snapshot),
-            others: self.inner.filter(),
-            readers,
-            runs,
-            metrics: metrics.clone(),
-            execution_metrics: self.inner.metrics().clone(),
-            partition,
-            batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            is_finite: self.scan.finite_coordinates,
-            prunes: self.scan.pruning,
-        }))
-    }
-
-    /// The other way to read a partition behind a filter; `None` if the decoder evaluates it in any case.
-    fn placed_scan(
-        &self,
-        readers: PinnedReaderFactory,
-        ranked: &RankedGate,
-        runs: Option<Arc<RunScan>>,
-        config: &FileScanConfig,
-        open: impl Fn(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
-        to_filter: impl FnOnce(&dyn FileSource) -> Option<Arc<RunScan>>,
-    ) -> Result<Option<Arc<PlacedScan>>> {
-        let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
-            return Ok(None);
-        };
-        let factory = Arc::new(readers.clone());
-        let unprojected = self.scan.unprojected.clone().with_parquet_file_reader_factory(factory);
-        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
-        let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
-            return Ok(None);
-        };
-        let without_filter = match ranked.without_filter.get() {
-            Some(known) => known.clone(),
-            None => {
-                let found = self.without_filter(source, &unprojected, readers, (ranked, config), &open)?;
-                ranked.without_filter.get_or_init(|| found).clone()
-            }
-        };
-        let to_filter = to_filter(decoded.as_ref());
-        Ok(Some(Arc::new(PlacedScan {
-            placement: Arc::clone(&ranked.placement),
-            snapshot: Arc::clone(&self.scan.snapshot),
-            unfiltered: RunMorselizer::over(to_filter.clone(), Arc::from(open(decoded)?)),
-            filter: Arc::new(filter),
-            runs: to_filter,
-            without_filter: without_filter.map(|without_filter| WithoutFilter { runs, ..without_filter }),
-            metrics: ranked.metrics.placement.clone(),
-        })))
-    }
-
-    /// What all partitions read rows with that the filter need not be evaluated for; `None` if it is of no kind that bounds can
-    /// prove.
-    fn without_filter(
-        &self,
-        source: &ParquetSource,
-        unprojected: &ParquetSource,
-        readers: PinnedReaderFactory,
-        (ranked, config): (&RankedGate, &FileScanConfig),
-        open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
-    ) -> Result<Option<WithoutFilter>> {
-        let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
-        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let proven = match self.scan.pruning {
-            true => proven_batches(snapshot, &predicate, kept)?,
-            false => None,
-        };
-        let Some(proven) = proven else { return Ok(None) };
-        let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
-        let proven = proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect();
-        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
-        let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
-        let Some(given) = given else { return Ok(None) };
-        // Where each read takes its time there would be more of them.
-        let looks_at_pages = readers.is_local() && source.table_parquet_options().global.enable_page_index;
-        let adapter = config.expr_adapter_factory.clone();
-        let pages = looks_at_pages.then(|| {
-            Arc::new(PageScan {
-                predicate,
-                table: source.table_schema().clone(),
-                adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
-                readers,
-                batch_size,
-                execution_metrics: self.inner.metrics().clone(),
-                metrics: ranked.metrics.pages.clone(),
-                found: Found::default(),
-            })
-        });
-        let unfiltered = Arc::from(open(given)?);
-        Ok(Some(WithoutFilter { proven, pages, runs: None, unfiltered, batch_size }))
-    }
-
-    /// What reads whole row groups of `source`, which filters no rows, without DataFusion's opener; `None` if it has more to
-    /// do than to decode them.
-    fn run_scan(
-        &self,
-        source: &dyn FileSource,
-        readers: PinnedReaderFactory,
-        purpose: Purpose,
-        config: &FileScanConfig,
-        partition: usize,
-    ) -> Option<Arc<RunScan>> {
-        // A limit is known to the decoder, which then decodes no more.
-        if !readers.is_local()
-            || self.is_sorted
-            || config.limit.is_some()
-            || !source.table_schema().virtual_columns().is_empty()
-        {
-            return None;
-        }
-        let ranked = self.ranked_gate(config);
-        let adapter = config.expr_adapter_factory.clone();
-        Some(Arc::new(RunScan {
-            wanted: Wanted {
-                table: source.table_schema().clone(),
-                projection: source.projection()?.clone(),
-                adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
-                batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            },
-            snapshot: Arc::clone(&self.scan.snapshot),
-            readers: readers.without_page_index(),
-            files: match purpose {
-                Purpose::ToFilter => Arc::clone(&ranked.files_to_filter),
-                Purpose::Unfiltered => Arc::clone(&ranked.files),
-            },
-            purpose,
-            has_few_batches: (2..=MOST_AT_A_TIME).contains(&self.scan.open_for_sink)
-                && self.scan.kept.len() <= self.scan.open_for_sink,
-            partition,
-            execution_metrics: self.inner.metrics().clone(),
-            metrics: ranked.metrics.runs.clone(),
-        }))
-    }
-
-    fn ranked_gate(&self, config: &FileScanConfig) -> &RankedGate {
-        self.gate.get_or_init(|| {
-            let metrics = ScanMetrics::register(self.inner.metrics(), &self.scan.summary);
-            let limit = self.scan.open_batch_limit;
-            let (gate, ranks) = match self.ranks(&config.file_groups) {
-                Some(ranks) => (Gate::best_first(limit, config.file_groups.len(), metrics.clone()), ranks),
-                None => (Gate::new(limit, metrics.clone()), Vec::new()),
-            };
-            let spatial = SpatialMetrics::register(self.inner.metrics());
-            RankedGate {
-                gate: Arc::new(gate),
-                ranks,
-                metrics,
-                spatial,
-                placement: Arc::default(),
-                trips: Arc::default(),
-                files: Arc::default(),
-                files_to_filter: Arc::default(),
-                without_filter: OnceLock::new(),
-            }
-        })
-    }
-
     /// `groups`, which are those of this scan, as more and shorter runs of batches; `None` if there are none, or rows
     /// are not to leave in the order of batches.
     pub(super) fn short_runs(&self, groups: &[FileGroup]) -> Option<Vec<FileGroup>> {
@@ -445,24 +217,6 @@ impl OdpSource {
             return None;
         }
         short_runs(&self.scan.snapshot, &self.scan.kept, groups)
-    }
-
-    /// For each group the ranks of its files in the order that the Parquet source wants to open all of them; `None` if
-    /// that is the order they are in.
-    fn ranks(&self, groups: &[FileGroup]) -> Option<Vec<Arc<[usize]>>> {
-        struct Position(usize);
-        let files = groups.iter().flat_map(FileGroup::iter).cloned().enumerate();
-        let files: Vec<_> = files.map(|(at, file)| file.with_extension(Position(at))).collect();
-        let wanted = self.inner.reorder_files(files);
-        let mut ranks = vec![0; wanted.len()];
-        for (rank, file) in wanted.iter().enumerate() {
-            *ranks.get_mut(file.extension::<Position>()?.0)? = rank;
-        }
-        if ranks.is_sorted() {
-            return None;
-        }
-        let mut ranks = ranks.into_iter();
-        Some(groups.iter().map(|group| ranks.by_ref().take(group.len()).collect()).collect())
     }
 }
 
@@ -505,54 +259,7 @@ impl FileSource for OdpSource {
         base_config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
-        let ranked = self.ranked_gate(base_config);
-        // Keeping the order keeps the reader from giving a limit the rows of "fully matched" row groups, which it
-        // finds by bounds that say nothing of NaN. Without the file groups, of which it reads none here: each of
-        // many partitions would copy those of all.
-        let open = |source: Arc<dyn FileSource>| {
-            let config =
-                FileScanConfigBuilder::new(base_config.object_store_url.clone(), Arc::clone(&source))
-                    .with_limit(base_config.limit)
-                    .with_preserve_order(true)
-                    .with_expr_adapter(base_config.expr_adapter_factory.clone())
-                    .build();
-            source.create_morselizer(Arc::clone(&object_store), &config, partition)
-        };
-        let mut readers = self.readers().counting(&ranked.metrics);
-        if let Some(columns) = self.columns_in_turn() {
-            let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
-            readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
-        }
-        let run_scan = |source: &dyn FileSource, purpose| {
-            self.run_scan(source, readers.clone(), purpose, base_config, partition)
-        };
-        let is_filtered = self.inner.filter().is_some();
-        let unfiltered = match is_filtered {
-            true => None,
-            false => run_scan(self.inner.as_ref(), Purpose::Unfiltered),
-        };
-        let spatial = self.spatial_scan(readers.clone(), &ranked.spatial, unfiltered.clone(), partition);
-        let filtered = match spatial {
-            Some(spatial) => Some(FilteredScan::Spatial(spatial)),
-            // The decoder counts rows to a limit after its own filter alone.
-            None if base_config.limit.is_some() || !is_filtered => None,
-            None => {
-                let unfiltered = run_scan(self.inner.as_ref(), Purpose::Unfiltered);
-                let to_filter = |source: &dyn FileSource| run_scan(source, Purpose::ToFilter);
-                let placed =
-                    self.placed_scan(readers.clone(), ranked, unfiltered, base_config, open, to_filter)?;
-                placed.map(FilteredScan::Placed)
-            }
-        };
-        let mut inner = Arc::from(open(self.with_readers(readers))?);
-        if filtered.is_none() {
-            inner = RunMorselizer::over(unfiltered, inner);
-        }
-        let ranks = ranked.ranks.get(partition).cloned().unwrap_or_default();
-        let (gate, opened) = (Arc::clone(&ranked.gate), ranked.metrics.batches_opened.clone());
-        let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
-        let rows_at_once = base_config.limit.map_or(batch_size, |limit| limit.min(batch_size));
-        Ok(Box::new(GatedMorselizer::new(inner, filtered, rows_at_once, gate, ranks, opened)))
+        self.open_partition(&object_store, base_config, partition)
     }
 
     fn table_schema(&self) -> &TableSchema {
