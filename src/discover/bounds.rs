@@ -101,14 +101,24 @@ fn with_signed_zeros(bounds: ArrayRef, zero: Zero) -> ArrayRef {
     }
 }
 
-/// The bounds of a file's column as those of a table's column of type `data_type`.
+/// The bounds of a file's column as those of a table's column of type `data_type`. Where a value may not fit that type, which is
+/// an error once it is read, NULLs are not counted.
 pub(super) fn in_table_type(bounds: &ColumnBounds, data_type: &DataType) -> Result<ColumnBounds> {
+    let (min, max) = (cast_bounds(&bounds.min, data_type)?, cast_bounds(&bounds.max, data_type)?);
+    let null_counts = match fits_always(bounds.min.data_type(), data_type) {
+        true => bounds.null_counts.clone(),
+        false => {
+            let fits = |i: usize| min.is_valid(i) && max.is_valid(i);
+            let counts = bounds.null_counts.iter().enumerate();
+            counts.map(|(i, nulls)| nulls.filter(|_| fits(i))).collect()
+        }
+    };
     Ok(ColumnBounds {
-        min: cast_bounds(&bounds.min, data_type)?,
-        max: cast_bounds(&bounds.max, data_type)?,
+        min,
+        max,
         min_exact: bounds.min_exact.clone(),
         max_exact: bounds.max_exact.clone(),
-        null_counts: bounds.null_counts.clone(),
+        null_counts,
     })
 }
 
@@ -121,6 +131,19 @@ fn cast_bounds(bounds: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     }
     // What does not fit the table's type becomes unknown.
     Ok(cast_with_options(bounds, data_type, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+/// Whether whatever has the one type is something of the other.
+fn fits_always(from: &DataType, to: &DataType) -> bool {
+    use DataType::*;
+    match (from, to) {
+        (from, to) if from == to => true,
+        (from, Dictionary(_, to)) => fits_always(from, to),
+        (Dictionary(_, from), to) => fits_always(from, to),
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (from, to) => (from.is_integer() || from.is_floating()) && to.is_floating(),
+    }
 }
 
 /// Whether a cast keeps values in their order, so that cast bounds bound the cast values. A declared schema may ask for

@@ -160,6 +160,11 @@ impl Containers for KeptBounds<'_> {
             None => Ok(None),
         }
     }
+
+    /// NULLs are not counted where a value may not fit the type of the table.
+    fn is_readable(&self, column: &Column) -> bool {
+        self.column(column).ok().flatten().is_some_and(|bounds| bounds.null_counts.null_count() == 0)
+    }
 }
 
 #[cfg(test)]

@@ -82,6 +82,11 @@ impl Containers for RunsOfPages {
         let known = self.columns.iter().find(|(position, _)| *position == column.index());
         Ok(known.map(|(_, bounds)| bounds.clone()))
     }
+
+    /// The column is that of the file; what the table makes of it is another expression.
+    fn is_readable(&self, _column: &Column) -> bool {
+        true
+    }
 }
 
 /// The first row and the bounds of each page of a column that is not nested; `None` if the page index does not tell.

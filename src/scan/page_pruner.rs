@@ -71,6 +71,8 @@ fn selected(selection: &RowSelection) -> Vec<Range<u64>> {
 /// The intervals, cut where `kept` begins and ends; rows outside it are skipped. `kept` is in order.
 fn without_rows(intervals: Vec<Interval>, kept: &[Range<u64>]) -> Vec<Interval> {
     let mut cut = vec![];
+    // Those that end before an interval are behind all that follow.
+    let mut kept = kept;
     for interval in intervals {
         if interval.action == Action::Skip {
             cut.push(interval);
@@ -84,7 +86,8 @@ fn without_rows(intervals: Vec<Interval>, kept: &[Range<u64>]) -> Vec<Interval> 
                 cut.push(Interval { rows, action, teaches });
             }
         };
-        for part in kept {
+        kept = &kept[kept.partition_point(|part| part.end <= interval.rows.start)..];
+        for part in kept.iter().take_while(|part| part.start < interval.rows.end) {
             let part = part.start.max(next)..part.end.min(interval.rows.end);
             if part.start < part.end {
                 push(next..part.start, Action::Skip);

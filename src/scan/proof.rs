@@ -32,6 +32,9 @@ pub(super) trait Containers {
     /// # Errors
     /// If they cannot be made out.
     fn column(&self, column: &Column) -> Result<Option<ColumnBounds>>;
+
+    /// Whether each value of a column can be read as what the table says that it is.
+    fn is_readable(&self, column: &Column) -> bool;
 }
 
 /// For each container whether every row is proven to match; `None` if `predicate` is of no kind that can be.
@@ -65,8 +68,8 @@ fn proven(
             Operator::Or => match both()? {
                 (Some(left), Some(right)) => Ok(Some(or(&left, &right)?)),
                 // Rows of which one side is true are not to hide an error of the other.
-                (Some(left), None) if cannot_fail(binary.right(), depth) => Ok(Some(left)),
-                (None, Some(right)) if cannot_fail(binary.left(), depth) => Ok(Some(right)),
+                (Some(left), None) if cannot_fail(containers, binary.right(), depth) => Ok(Some(left)),
+                (None, Some(right)) if cannot_fail(containers, binary.left(), depth) => Ok(Some(right)),
                 _ => Ok(None),
             },
             op => match (column(binary.left()), constant(binary.right())) {
@@ -91,6 +94,7 @@ fn proven(
     }
     if let Some(list) = predicate.downcast_ref::<InListExpr>()
         && !list.negated()
+        && list.list().iter().all(|item| constant(item).is_some())
         && let Some(column) = column(list.expr())
     {
         let Some(bounds) = containers.column(column)? else { return Ok(None) };
@@ -167,8 +171,11 @@ fn is_totally_ordered(data_type: &DataType) -> bool {
 }
 
 /// Whether `expr` has a value for whatever a row holds: it compares columns and constants, and nothing else.
-fn cannot_fail(expr: &Arc<dyn PhysicalExpr>, depth: usize) -> bool {
+fn cannot_fail(containers: &impl Containers, expr: &Arc<dyn PhysicalExpr>, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
+    if let Some(column) = column(expr) {
+        return containers.is_readable(column);
+    }
     let is_known = match expr.downcast_ref::<BinaryExpr>() {
         Some(binary) => {
             use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
@@ -178,8 +185,7 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>, depth: usize) -> bool {
             )
         }
         None => {
-            expr.is::<Column>()
-                || expr.is::<Literal>()
+            expr.is::<Literal>()
                 || expr.is::<NotExpr>()
                 || expr.is::<IsNullExpr>()
                 || expr.is::<IsNotNullExpr>()
@@ -187,7 +193,7 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>, depth: usize) -> bool {
                 || expr.is::<Unprunable>()
         }
     };
-    is_known && expr.children().into_iter().all(|child| cannot_fail(child, depth))
+    is_known && expr.children().into_iter().all(|child| cannot_fail(containers, child, depth))
 }
 
 fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::{FileScanConfig, FileSource};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::filter_pushdown::PushedDown;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
 
 use super::ordered_concat_rule::is_round_robin;
 use super::source::OdpSource;
@@ -66,6 +69,7 @@ fn evaluated_by_scan(filter: &FilterExec, config: &ConfigOptions) -> Result<Opti
     if filter.fetch().is_some() || scan.limit.is_some() {
         return Ok(None);
     }
+    let pruned_by = conjuncts(source);
     let Some(source) = source.to_evaluate_filters()? else { return Ok(None) };
     let mut scan = scan.clone();
     scan.file_source = Arc::new(source);
@@ -75,7 +79,8 @@ fn evaluated_by_scan(filter: &FilterExec, config: &ConfigOptions) -> Result<Opti
     let source =
         scan.downcast_ref::<FileScanConfig>().and_then(|scan| scan.file_source().downcast_ref::<OdpSource>());
     match source {
-        Some(source) if source.is_mostly_proven()? => {}
+        // Not without a filter from elsewhere, which goes on pruning.
+        Some(source) if conjuncts(source) >= pruned_by && source.is_mostly_proven()? => {}
         _ => return Ok(None),
     }
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(DataSourceExec::new(scan));
@@ -87,11 +92,26 @@ fn evaluated_by_scan(filter: &FilterExec, config: &ConfigOptions) -> Result<Opti
             None => Arc::new(projection),
         };
     }
-    match exchange {
-        Some(_) => {
-            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            Arc::clone(input).replace_children(vec![plan], options).map(Some)
-        }
-        None => Ok(Some(plan)),
+    if exchange.is_some() {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        plan = Arc::clone(input).replace_children(vec![plan], options)?;
     }
+    Ok(is_known_as_well(filter, &plan)?.then_some(plan))
+}
+
+fn conjuncts(source: &OdpSource) -> usize {
+    source.filter().map_or(0, |filter| split_conjunction(&filter).len())
+}
+
+/// Whether all that is known of the order of rows behind `filter` is known of those of `plan`, too: operators above may count
+/// on it.
+fn is_known_as_well(filter: &FilterExec, plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let (before, now) = (filter.properties().equivalence_properties(), plan.equivalence_properties());
+    for order in before.oeq_class().iter() {
+        if !now.ordering_satisfy(order.iter().cloned())? {
+            return Ok(false);
+        }
+    }
+    let constants = before.constants();
+    Ok(constants.iter().all(|constant| now.is_expr_constant(&constant.expr).is_some()))
 }

@@ -29,8 +29,9 @@ use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
-use self::opening::RankedGate;
+use self::opening::{DEFAULT_BATCH_SIZE, RankedGate};
 use super::certainty::proven_batches;
+use super::filter_placement::after_decoding;
 use super::metrics::PruningSummary;
 use super::nan_safety::hide_unsafe;
 use super::partitions::{Shares, merged_groups, short_runs};
@@ -181,18 +182,25 @@ impl OdpSource {
         Ok(inner.map(|inner| Self { inner, gate: Arc::default(), ..self.clone() }))
     }
 
-    /// Whether half of the rows, or more, match the filter by the bounds of their batches.
+    /// Whether half of the rows, or more, match the filter by the bounds of their batches, and it need not be evaluated for them.
     ///
     /// # Errors
     /// If bounds do not fit the snapshot's schema.
     pub(super) fn is_mostly_proven(&self) -> Result<bool> {
-        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let Some(filter) = self.inner.filter().filter(|_| self.scan.pruning) else { return Ok(false) };
+        let ScanShape { snapshot, kept, unprojected, .. } = self.scan.as_ref();
+        let Some(source) = self.inner.downcast_ref::<ParquetSource>() else { return Ok(false) };
+        let Some(filter) = source.filter().filter(|_| self.scan.pruning) else { return Ok(false) };
         let Some(proven) = proven_batches(snapshot, &filter, kept)? else { return Ok(false) };
-        let rows = |at: usize| snapshot.batches()[kept[at]].rows;
-        let all: u64 = (0..kept.len()).map(rows).sum();
-        let of_proven: u64 = (0..kept.len()).filter(|&at| proven.value(at)).map(rows).sum();
-        Ok(of_proven > 0 && of_proven >= all / 2)
+        if after_decoding(source, unprojected, DEFAULT_BATCH_SIZE)?.is_none() {
+            return Ok(false);
+        }
+        let rows = |is_wanted: &dyn Fn(usize) -> bool| {
+            let wanted = kept.iter().enumerate().filter(|&(at, _)| is_wanted(at));
+            wanted.map(|(_, &batch)| snapshot.batches()[batch].rows).fold(0, u64::saturating_add)
+        };
+        let is_saved = |at: usize| proven.value(at) && snapshot.batches()[kept[at]].is_whole;
+        let (all, saved) = (rows(&|_| true), rows(&is_saved));
+        Ok(saved > 0 && saved.saturating_mul(2) >= all)
     }
 
     /// Whether rows leave as they are in their batches, whole row groups of local files.

@@ -27,7 +27,7 @@ use crate::scan::run_decoder::{KnownFiles, Purpose, RunMorselizer, RunScan};
 use crate::scan::spatial::SpatialScan;
 
 /// Rows of a record batch where nobody asks for a number.
-const DEFAULT_BATCH_SIZE: usize = 8192;
+pub(super) const DEFAULT_BATCH_SIZE: usize = 8192;
 
 /// Batches that run at a time, at most, for their columns to be decoded apart.
 const MOST_AT_A_TIME: usize = 64;
