@@ -16,11 +16,11 @@
 //! ```
 //!
 //! Result (2026-11-29, 2 virtual cores, Intel Xeon, 10,000,000 rows; ms, `odp` against `limit`): stations 106 against 74 (1.4),
-//! months 7.0 against 3.6 (1.9), area 53 against 248 for points along a Hilbert curve (0.21: pages outside are skipped), copy 637
-//! against 969 (0.66: the limit does not encode while it decodes). On another machine months took 3.8 against 2.5 (1.5), and the
-//! area of the same points in random order 154 against 122 (1.26). Within a run they differ by 2 to 8 %. Above the limit, by
-//! samples: in stations a third is accumulators, a tenth finding groups by their codes; for months planning takes 1.2 ms, and
-//! the times of all rows of pages that the bounds could tell of are decoded; in the shuffled area an eighth is reading WKB and
+//! months 6.3 to 7.0 against 4.8 to 5.6 (1.24 to 1.44, median of seven runs 1.27), area 53 against 248 for points along a Hilbert
+//! curve (0.21: pages outside are skipped), copy 637 against 969 (0.66: the limit does not encode while it decodes). On another
+//! machine the area of the same points in random order took 154 against 122 (1.26). Within a run they differ by 2 to 8 %. Above the
+//! limit, by samples: in stations a quarter is accumulators, the rest finding groups by their codes and a cast; of months about a
+//! quarter is planning; in the shuffled area an eighth is reading WKB and
 //! locating points.
 
 mod star;

@@ -416,6 +416,18 @@ fn sort_above_the_memory_limit_fails_and_says_so() {
 }
 
 #[test]
+fn footers_have_room_where_memory_is_not_bounded() {
+    let home = TempDir::new().unwrap();
+    let sql = "SELECT value FROM information_schema.df_settings WHERE name = 'datafusion.runtime.metadata_cache_limit'";
+    for (bounded, expected) in [(&[][..], "256M"), (&["--memory-limit", "1g"], "50M")] {
+        let args = [bounded, &["-q", "--format", "csv", "-c", sql]].concat();
+        let (code, rows, stderr) = run(&home, &args).unwrap();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        assert_eq!(rows.lines().last(), Some(expected), "{bounded:?}");
+    }
+}
+
+#[test]
 fn select_without_order_by_gives_rows_in_source_order() {
     let home = TempDir::new().unwrap();
     write_points(&home).unwrap();

@@ -43,6 +43,9 @@ const LEAST_SHARE: u64 = 4;
 /// Rows that are tested before the first is given on, at most.
 const MOST_TESTED: u64 = 4 << 20;
 
+/// Column chunks of a file, at most: the page index of more is not held in memory by the cache of footers, and would be read anew.
+const MOST_CHUNKS: usize = 20_000;
+
 /// Times in a row that this came to nothing, after which nobody looks any more.
 const MOST_IN_VAIN: usize = 16;
 
@@ -106,14 +109,19 @@ impl Debug for PageScan {
 
 impl PageScan {
     /// The rows of `row_groups` of `file` that match; no run: there are none. `None` if the bounds of pages tell too little, or
-    /// cannot be read: what is wrong is left for the decoder to say. `paged`: the file, once it is found.
+    /// cannot be read: what is wrong is left for the decoder to say. `of_file`: its row groups. `paged`: the file, once it is found.
     pub(super) async fn find(
         &self,
         file: &PartitionedFile,
+        of_file: usize,
         row_groups: &[usize],
         paged: &mut Option<Arc<PagedFile>>,
     ) -> Option<Option<RowGroupRun>> {
-        if self.found.in_vain.load(Ordering::Relaxed) >= MOST_IN_VAIN || self.found.is_unpaged(file) {
+        let chunks = of_file.saturating_mul(self.table.file_schema().fields().len());
+        if chunks > MOST_CHUNKS
+            || self.found.in_vain.load(Ordering::Relaxed) >= MOST_IN_VAIN
+            || self.found.is_unpaged(file)
+        {
             return None;
         }
         let run = match AssertUnwindSafe(self.run(file, row_groups, paged)).catch_unwind().await {

@@ -227,6 +227,18 @@ impl Run {
         self.scan.snapshot.partitioned_file(batches.clone(), false).with_extension(BatchRun(batches))
     }
 
+    async fn find_by_pages(
+        &mut self,
+        pages: &PageScan,
+        batches: &Range<usize>,
+        row_groups: &[usize],
+    ) -> Option<Option<RowGroupRun>> {
+        let snapshot = &self.scan.snapshot;
+        let of_file = snapshot.file_of(&snapshot.batches()[batches.start]).row_groups.len();
+        let file = self.part_of_file(batches.clone());
+        pages.find(&file, of_file, row_groups, &mut self.paged).await
+    }
+
     /// The row groups of `batches`, if they are these as a whole.
     fn whole_row_groups(&self, batches: &Range<usize>) -> Option<Vec<usize>> {
         let of_part = &self.scan.snapshot.batches()[batches.clone()];
@@ -254,8 +266,7 @@ impl Run {
         if let Some(without_filter) = &scan.without_filter
             && let Some(pages) = &without_filter.pages
             && let Some(row_groups) = self.whole_row_groups(&batches)
-            && let Some(run) =
-                pages.find(&self.part_of_file(batches.clone()), &row_groups, &mut self.paged).await
+            && let Some(run) = self.find_by_pages(pages, &batches, &row_groups).await
         {
             let rows = match run {
                 Some(run) => without_filter.read(run).await?,

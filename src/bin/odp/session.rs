@@ -96,11 +96,16 @@ fn config(meaning: &Meaning) -> Result<SessionConfig> {
     })
 }
 
+/// Footers and page indexes that are held in memory, at most, where nobody bounds it. Those of a file of 10,000 row groups take
+/// more than DataFusion's 50 MB, and were read again for each run of batches: a filter took 3.3 s instead of 0.4.
+const FOOTER_BYTES: usize = 256 << 20;
+
 fn runtime(meaning: &Meaning, registry: Arc<InstrumentedObjectStoreRegistry>) -> Result<Arc<RuntimeEnv>> {
     let mut builder = RuntimeEnvBuilder::new().with_object_store_registry(registry);
-    if let Some(limit) = &meaning.memory {
-        builder = builder.with_memory_pool(memory_pool(limit));
-    }
+    builder = match &meaning.memory {
+        Some(limit) => builder.with_memory_pool(memory_pool(limit)),
+        None => builder.with_metadata_cache_limit(FOOTER_BYTES),
+    };
     if let Some(bytes) = meaning.disk_limit_bytes {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::OsTmpDirectory)
