@@ -43,7 +43,7 @@ const LEAST_SHARE: u64 = 4;
 /// Rows that are tested before the first is given on, at most.
 const MOST_TESTED: u64 = 4 << 20;
 
-/// Column chunks of a file, at most: the page index of more is not held in memory by the cache of footers, and would be read anew.
+/// Column chunks of a file, at most: the cache of footers may have no room for the page index of more, which would be read anew.
 const MOST_CHUNKS: usize = 20_000;
 
 /// Times in a row that this came to nothing, after which nobody looks any more.

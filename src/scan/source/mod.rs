@@ -182,6 +182,19 @@ impl OdpSource {
         Ok(inner.map(|inner| Self { inner, gate: Arc::default(), ..self.clone() }))
     }
 
+    /// The whole batches of which all rows match the filter, by bounds, ascending; `None` without a filter, or if it is of no kind
+    /// that bounds can prove.
+    ///
+    /// # Errors
+    /// If bounds do not fit the snapshot's schema.
+    fn proven(&self) -> Result<Option<Arc<[usize]>>> {
+        let ScanShape { snapshot, kept, .. } = self.scan.as_ref();
+        let Some(filter) = self.inner.filter().filter(|_| self.scan.pruning) else { return Ok(None) };
+        let Some(proven) = proven_batches(snapshot, &filter, kept)? else { return Ok(None) };
+        let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
+        Ok(Some(proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect()))
+    }
+
     /// Whether half of the rows, or more, match the filter by the bounds of their batches, and it need not be evaluated for them.
     ///
     /// # Errors
@@ -189,18 +202,14 @@ impl OdpSource {
     pub(super) fn is_mostly_proven(&self) -> Result<bool> {
         let ScanShape { snapshot, kept, unprojected, .. } = self.scan.as_ref();
         let Some(source) = self.inner.downcast_ref::<ParquetSource>() else { return Ok(false) };
-        let Some(filter) = source.filter().filter(|_| self.scan.pruning) else { return Ok(false) };
-        let Some(proven) = proven_batches(snapshot, &filter, kept)? else { return Ok(false) };
+        let Some(proven) = self.proven()? else { return Ok(false) };
         if after_decoding(source, unprojected, DEFAULT_BATCH_SIZE)?.is_none() {
             return Ok(false);
         }
-        let rows = |is_wanted: &dyn Fn(usize) -> bool| {
-            let wanted = kept.iter().enumerate().filter(|&(at, _)| is_wanted(at));
-            wanted.map(|(_, &batch)| snapshot.batches()[batch].rows).fold(0, u64::saturating_add)
+        let rows = |batches: &[usize]| {
+            batches.iter().map(|&batch| snapshot.batches()[batch].rows).fold(0, u64::saturating_add)
         };
-        let is_saved = |at: usize| proven.value(at) && snapshot.batches()[kept[at]].is_whole;
-        let (all, saved) = (rows(&|_| true), rows(&is_saved));
-        Ok(saved > 0 && saved.saturating_mul(2) >= all)
+        Ok(!proven.is_empty() && rows(&proven).saturating_mul(2) >= rows(kept))
     }
 
     /// Whether rows leave as they are in their batches, whole row groups of local files.

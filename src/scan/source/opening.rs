@@ -15,7 +15,6 @@ use datafusion_datasource::morsel::Morselizer;
 use super::{OdpSource, SpatialFilters};
 use crate::scan::admission::Gate;
 use crate::scan::by_pages::{Found, PageScan};
-use crate::scan::certainty::proven_batches;
 use crate::scan::file_decoding::Wanted;
 use crate::scan::filter_placement::{FilterPlacement, after_decoding};
 use crate::scan::metrics::{ScanMetrics, SpatialMetrics};
@@ -215,14 +214,7 @@ impl OdpSource {
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
     ) -> Result<Option<WithoutFilter>> {
         let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
-        let (snapshot, kept) = (&self.scan.snapshot, &self.scan.kept);
-        let proven = match self.scan.pruning {
-            true => proven_batches(snapshot, &predicate, kept)?,
-            false => None,
-        };
-        let Some(proven) = proven else { return Ok(None) };
-        let proven = kept.iter().enumerate().filter(|&(at, _)| proven.value(at)).map(|(_, &batch)| batch);
-        let proven = proven.filter(|&batch| snapshot.batches()[batch].is_whole).collect();
+        let Some(proven) = self.proven()? else { return Ok(None) };
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
         let Some(given) = given else { return Ok(None) };
