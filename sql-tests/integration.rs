@@ -20,6 +20,7 @@ mod selection;
 mod shapes;
 mod sink;
 mod sink_faults;
+mod small_row_groups;
 mod snapshot_file;
 mod spatial_equivalence;
 mod spatial_functions;

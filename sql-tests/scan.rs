@@ -926,7 +926,7 @@ async fn small_batches_that_are_read_backwards_are_not_read_ahead() -> Result<()
     write(&dir.path().join("a.parquet"), &observations(0, 40_000, 7)?, 1_000)?;
     let ctx = session(1, &[("odp.max_partitions", "1")])?;
     ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, text(dir.path())?).await?))?;
-    let all = metric(&run(&ctx, "SELECT * FROM t WHERE id % 7 = 8").await?.1, "bytes_read_ahead");
+    let all = metric(&run(&ctx, "SELECT * FROM t LIMIT 39999").await?.1, "bytes_read_ahead");
     let (rows, plan) =
         run(&ctx, "SELECT id, station, temperature FROM t ORDER BY time DESC LIMIT 39000").await?;
     assert!(ids(&rows).iter().copied().eq((1_000..40_000).rev()));

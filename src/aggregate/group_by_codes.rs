@@ -3,16 +3,14 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput,
@@ -26,6 +24,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::coded_groups::CodedGroups;
+use super::group_states::GroupStates;
 
 /// What a partial [`AggregateExec`] does that groups by one column of text, of an input that has codes for that column.
 ///
@@ -47,21 +46,15 @@ impl GroupByCodesExec {
     }
 
     fn table(&self, partition: usize) -> Result<CodedTable> {
-        let aggregates = self.aggregate.aggr_expr();
-        let arguments = aggregate_expressions(aggregates, self.aggregate.mode(), 1)?;
-        let accumulators = aggregates.iter().zip(arguments).zip(self.aggregate.filter_expr());
-        let accumulators = accumulators.map(|((aggregate, arguments), filter)| {
-            let states = aggregate.create_groups_accumulator()?;
-            Ok(Accumulator { arguments, filter: filter.clone(), states })
-        });
         let schema = self.schema();
         Ok(CodedTable {
             groups: CodedGroups::new(schema.field(0).data_type().clone()),
-            accumulators: accumulators.collect::<Result<_>>()?,
+            states: GroupStates::try_new(&self.aggregate)?,
             position: self.position,
             schema,
             dictionaries: MetricBuilder::new(&self.metrics).counter("dictionaries", partition),
             texts: MetricBuilder::new(&self.metrics).counter("texts_compared", partition),
+            counts_saved: MetricBuilder::new(&self.metrics).counter("counts_saved", partition),
         })
     }
 }
@@ -173,30 +166,15 @@ impl ExecutionPlan for GroupByCodesExec {
     }
 }
 
-/// One aggregate function, with its states of all groups.
-struct Accumulator {
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    states: Box<dyn GroupsAccumulator>,
-}
-
-impl Accumulator {
-    fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
-        let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
-        let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
-        let filter = self.filter.as_ref().map(evaluate).transpose()?;
-        let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
-        self.states.update_batch(&arguments, groups, filter, len)
-    }
-}
-
 struct CodedTable {
     groups: CodedGroups,
-    accumulators: Vec<Accumulator>,
+    states: GroupStates,
     position: usize,
     schema: SchemaRef,
     dictionaries: Count,
     texts: Count,
+    /// Rows that a function would have counted, which are counted for another.
+    counts_saved: Count,
 }
 
 impl CodedTable {
@@ -205,8 +183,8 @@ impl CodedTable {
         self.dictionaries.add(lookups.dictionaries);
         self.texts.add(lookups.texts);
         let len = self.groups.len();
-        let groups = self.groups.last();
-        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.update(rows, groups, len))
+        self.counts_saved.add(self.states.saved() * rows.num_rows());
+        self.states.update(rows, self.groups.last(), len)
     }
 
     /// The states of all groups, which are forgotten; `None` without any.
@@ -215,15 +193,12 @@ impl CodedTable {
             return Ok(None);
         }
         let mut columns = vec![self.groups.take()?];
-        for accumulator in &mut self.accumulators {
-            columns.extend(accumulator.states.state(EmitTo::All)?);
-        }
+        columns.extend(self.states.take()?);
         Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
     }
 
     fn size(&self) -> usize {
-        let of_states = self.accumulators.iter().map(|accumulator| accumulator.states.size());
-        self.groups.size() + of_states.sum::<usize>()
+        self.groups.size() + self.states.size()
     }
 }
 

@@ -3,6 +3,7 @@
 mod coded_groups;
 mod group_by_codes;
 mod group_by_codes_rule;
+mod group_states;
 mod groups_apart_rule;
 
 pub(crate) use group_by_codes_rule::GroupByCodesRule;

@@ -5,7 +5,7 @@
 //! knows before rows are read: the first rows are filtered inside, and what they show decides about the next.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -42,6 +42,8 @@ pub(super) struct FilterPlacement(Mutex<State>);
 #[derive(Debug)]
 struct State {
     after: bool,
+    /// Rows could not be filtered outside the decoder.
+    failed: bool,
     /// Decisions that are still taken for the decoder, whatever it finds.
     held: u32,
     next_hold: u32,
@@ -49,7 +51,7 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { after: false, held: 0, next_hold: FIRST_HOLD }
+        Self { after: false, failed: false, held: 0, next_hold: FIRST_HOLD }
     }
 }
 
@@ -88,27 +90,35 @@ pub(super) fn is_scattered(matches: &BooleanBuffer, rows_at_once: usize) -> bool
 impl FilterPlacement {
     /// Whether to filter the next rows after decoding.
     pub(super) fn is_after(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).after
+        self.lock().after
     }
 
-    /// Of `rows` filtered inside the decoder `matched` are left.
+    /// Whether all rows are left to the decoder.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed
+    }
+
+    /// Of `rows` filtered before other columns are decoded `matched` are left.
     pub(super) fn note_inside(&self, rows: u64, matched: u64) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.failed {
+            return;
+        }
         match state.held {
             0 => state.after = matched.saturating_mul(TRIED_AT) >= rows,
             _ => state.held -= 1,
         }
     }
 
-    /// Rows could not be filtered after decoding: the decoder filters all others.
+    /// Rows could not be filtered outside the decoder, which filters all others.
     pub(super) fn note_failed(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.after = false;
-        state.held = u32::MAX;
+        state.failed = true;
     }
 
     pub(super) fn note_after(&self, found: Decoded) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if !state.after {
             // Decided meanwhile, by another partition.
             return;
@@ -120,6 +130,10 @@ impl FilterPlacement {
             state.held = state.next_hold;
             state.next_hold = (2 * state.next_hold).min(LONGEST_HOLD);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

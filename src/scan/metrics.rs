@@ -117,6 +117,7 @@ impl ScanMetrics {
                 late: counter("row_groups_decoded_late"),
                 coded: counter("row_groups_given_as_codes"),
                 by_column: counter("row_groups_decoded_by_column"),
+                first: counter("row_groups_filtered_first"),
                 retries: counter("run_retries"),
             },
             pages: PageMetrics {

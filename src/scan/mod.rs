@@ -7,6 +7,7 @@ mod coalesce;
 mod coded_columns;
 mod column_chunks;
 mod file_decoding;
+mod filter_first;
 mod filter_placement;
 mod kept_rows;
 mod keys_apart;

@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
 use super::by_pages::{PageScan, PagedFile};
+use super::filter_first::{FilterFirst, FoundFirst};
 use super::filter_placement::{Decoded, FilterPlacement, LateFilter};
 use super::late_columns::LateRun;
 use super::morsels::{Rows, read_on};
@@ -35,7 +36,8 @@ pub(super) struct PlacedScan {
     pub(super) filter: Arc<LateFilter>,
     /// Reads whole batches of it without `unfiltered`.
     pub(super) runs: Option<Arc<RunScan>>,
-    /// `None`: bounds cannot prove a filter of this kind.
+    /// Finds out which rows of small row groups match.
+    pub(super) first: Option<FilterFirst>,
     pub(super) without_filter: Option<WithoutFilter>,
     pub(super) metrics: PlacementMetrics,
 }
@@ -43,7 +45,7 @@ pub(super) struct PlacedScan {
 /// What reads rows that the filter need not be evaluated for.
 #[derive(Clone)]
 pub(super) struct WithoutFilter {
-    /// The batches of which all rows match, by bounds; ascending.
+    /// The batches of which all rows match, by bounds; ascending. None where they cannot prove a filter of this kind.
     pub(super) proven: Arc<[usize]>,
     /// Finds the rows of others that match, where pages do as a whole.
     pub(super) pages: Option<Arc<PageScan>>,
@@ -274,6 +276,9 @@ impl Run {
             };
             return Ok(Part { batches, rows: PartRows::Unfiltered(rows), matched: 0 });
         }
+        if let Some(part) = self.open_first(&batches).await? {
+            return Ok(part);
+        }
         if scan.placement.is_after() {
             let opened = AssertUnwindSafe(self.open_after(&batches)).catch_unwind().await;
             if let Ok(Ok(rows)) = opened {
@@ -286,6 +291,39 @@ impl Run {
         }
         let rows = PartRows::Inside(Rows::of(self.open_inside(batches.clone()).await?));
         Ok(Part { batches, rows, matched: 0 })
+    }
+
+    /// `None`: the row groups of `batches` are not small, or matches are expected in most of them.
+    async fn open_first(&mut self, batches: &Range<usize>) -> Result<Option<Part>> {
+        let scan = Arc::clone(&self.scan);
+        let (Some(first), Some(without_filter)) = (&scan.first, &scan.without_filter) else {
+            return Ok(None);
+        };
+        if scan.placement.is_after() || scan.placement.has_failed() {
+            return Ok(None);
+        }
+        let rows = self.rows_of(batches);
+        let Some(row_groups) = self.whole_row_groups(batches).filter(|all| first.is_for(all.len(), rows))
+        else {
+            return Ok(None);
+        };
+        let file = self.part_of_file(batches.clone());
+        let found = AssertUnwindSafe(first.find(&file, &row_groups)).catch_unwind().await;
+        let FoundFirst { run, matched } = match found {
+            Ok(Ok(Some(found))) => found,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(_)) | Err(_) => {
+                scan.metrics.retries.add(1);
+                scan.placement.note_failed();
+                return Ok(None);
+            }
+        };
+        scan.placement.note_inside(rows, matched);
+        let rows = match run {
+            Some(run) => without_filter.read(run).await?,
+            None => Rows::of(VecDeque::new()),
+        };
+        Ok(Some(Part { batches: batches.clone(), rows: PartRows::Unfiltered(rows), matched: 0 }))
     }
 
     async fn open_after(&mut self, batches: &Range<usize>) -> Result<PartRows> {

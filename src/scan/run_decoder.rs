@@ -39,6 +39,9 @@ use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
+/// Rows of a row group that are decoded in less time than DataFusion's opener takes to set out for it.
+const FEW_ROWS: usize = 4096;
+
 /// What reading row groups so did.
 #[derive(Debug, Clone)]
 pub(super) struct RunMetrics {
@@ -50,6 +53,8 @@ pub(super) struct RunMetrics {
     pub(super) coded: Count,
     /// Of these, those whose columns were decoded on their own.
     pub(super) by_column: Count,
+    /// Of these, small ones of which the filter's columns were decoded to find out which rows match.
+    pub(super) first: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -65,6 +70,14 @@ pub(super) struct KnownFile {
     pub(super) late: OnceLock<Option<LateColumns>>,
     /// Its columns, each on its own; `None`: they are decoded together.
     by_column: OnceLock<Option<SideBySide>>,
+}
+
+impl KnownFile {
+    /// Counts rows that a filter was evaluated for.
+    pub(super) fn note_filtered(&self, rows: usize, matched: usize) {
+        self.metrics.pushdown_rows_matched.add(matched);
+        self.metrics.pushdown_rows_pruned.add(rows - matched);
+    }
 }
 
 /// What the rows of runs are read for.
@@ -135,7 +148,10 @@ impl RowGroupRun {
 
     /// Whether decoding all rows is less work than picking out those that match.
     pub(super) fn is_worth_decoding(&self, batch_size: usize) -> bool {
-        self.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
+        self.matches.as_ref().is_none_or(|matches| {
+            matches.len() <= FEW_ROWS.saturating_mul(self.row_groups.len())
+                || is_scattered(matches, batch_size)
+        })
     }
 }
 
@@ -152,6 +168,21 @@ impl RunScan {
             Ok(next.map(|rows| (rows, reading)))
         })
         .boxed()
+    }
+
+    /// What reads `wanted` of the same batches, to be filtered.
+    pub(super) fn reading(&self, wanted: Wanted, files: Arc<KnownFiles>) -> Self {
+        Self {
+            wanted,
+            snapshot: Arc::clone(&self.snapshot),
+            readers: self.readers.clone(),
+            files,
+            purpose: Purpose::ToFilter,
+            has_few_batches: false,
+            partition: self.partition,
+            execution_metrics: self.execution_metrics.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// `None` if `file` is left to DataFusion.
@@ -351,7 +382,7 @@ impl Reading {
 }
 
 /// A run of row groups, being read.
-struct OpenRun {
+pub(super) struct OpenRun {
     scan: Arc<RunScan>,
     described: PartitionedFile,
     file: Arc<KnownFile>,
@@ -367,7 +398,7 @@ struct OpenRun {
 
 impl OpenRun {
     /// `None` if the run is left to DataFusion.
-    async fn open(scan: &Arc<RunScan>, run: &RowGroupRun) -> Result<Option<Self>> {
+    pub(super) async fn open(scan: &Arc<RunScan>, run: &RowGroupRun) -> Result<Option<Self>> {
         let Some((file, reader)) = scan.open(&run.file).await? else { return Ok(None) };
         scan.note_read(&file, run.row_groups.len());
         let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
@@ -375,7 +406,12 @@ impl OpenRun {
         Ok(Some(Self { scan, described, file, reader, ahead, decoder: None, decoded, matches }))
     }
 
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(super) fn file(&self) -> &Arc<KnownFile> {
+        &self.file
+    }
+
+    /// The next rows, more than none; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(rows) = self.decoded.next() {
                 return Ok(Some(rows));

@@ -16,6 +16,7 @@ use super::{OdpSource, SpatialFilters};
 use crate::scan::admission::Gate;
 use crate::scan::by_pages::{Found, PageScan};
 use crate::scan::file_decoding::Wanted;
+use crate::scan::filter_first::FilterFirst;
 use crate::scan::filter_placement::{FilterPlacement, after_decoding};
 use crate::scan::metrics::{ScanMetrics, SpatialMetrics};
 use crate::scan::morsels::{FilteredScan, GatedMorselizer};
@@ -40,9 +41,10 @@ pub(super) struct RankedGate {
     spatial: SpatialMetrics,
     placement: Arc<FilterPlacement>,
     trips: Arc<RoundTrips>,
-    /// With the columns of the scan, and with those of its filter too.
+    /// With the columns of the scan, with those of its filter too, and with those alone.
     files: Arc<KnownFiles>,
     files_to_filter: Arc<KnownFiles>,
+    files_to_filter_first: Arc<KnownFiles>,
     without_filter: OnceLock<Option<WithoutFilter>>,
 }
 
@@ -192,19 +194,23 @@ impl OdpSource {
             }
         };
         let to_filter = to_filter(decoded.as_ref());
+        let first = match &to_filter {
+            Some(runs) => FilterFirst::try_new(&filter, runs, Arc::clone(&ranked.files_to_filter_first))?,
+            None => None,
+        };
         Ok(Some(Arc::new(PlacedScan {
             placement: Arc::clone(&ranked.placement),
             snapshot: Arc::clone(&self.scan.snapshot),
             unfiltered: RunMorselizer::over(to_filter.clone(), Arc::from(open(decoded)?)),
             filter: Arc::new(filter),
             runs: to_filter,
+            first,
             without_filter: without_filter.map(|without_filter| WithoutFilter { runs, ..without_filter }),
             metrics: ranked.metrics.placement.clone(),
         })))
     }
 
-    /// What all partitions read rows with that the filter need not be evaluated for; `None` if it is of no kind that bounds can
-    /// prove.
+    /// What all partitions read rows with that the filter need not be evaluated for.
     fn without_filter(
         &self,
         source: &ParquetSource,
@@ -214,12 +220,13 @@ impl OdpSource {
         open: impl FnOnce(Arc<dyn FileSource>) -> Result<Box<dyn Morselizer>>,
     ) -> Result<Option<WithoutFilter>> {
         let (Some(predicate), Some(given)) = (source.filter(), source.projection()) else { return Ok(None) };
-        let Some(proven) = self.proven()? else { return Ok(None) };
+        let proven = self.proven()?;
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
         let Some(given) = given else { return Ok(None) };
         // Where each read takes its time there would be more of them.
-        let looks_at_pages = readers.is_local() && source.table_parquet_options().global.enable_page_index;
+        let looks_at_pages =
+            proven.is_some() && readers.is_local() && source.table_parquet_options().global.enable_page_index;
         let adapter = config.expr_adapter_factory.clone();
         let pages = looks_at_pages.then(|| {
             Arc::new(PageScan {
@@ -234,6 +241,7 @@ impl OdpSource {
             })
         });
         let unfiltered = Arc::from(open(given)?);
+        let proven = proven.unwrap_or_default();
         Ok(Some(WithoutFilter { proven, pages, runs: None, unfiltered, batch_size }))
     }
 
@@ -297,6 +305,7 @@ impl OdpSource {
                 trips: Arc::default(),
                 files: Arc::default(),
                 files_to_filter: Arc::default(),
+                files_to_filter_first: Arc::default(),
                 without_filter: OnceLock::new(),
             }
         })
