@@ -134,13 +134,14 @@ async fn text_is_grouped_by_its_codes() -> Result<()> {
             let dictionaries = metric(&plan, "dictionaries");
             assert!(dictionaries == row_groups || partitions > 2 && dictionaries > row_groups, "{shown}");
             assert!(metric(&plan, "texts_compared") <= partitions * row_groups * 123, "{shown}");
+            assert_eq!(metric(&plan, "counts_saved"), 220_000, "of two functions that count");
             assert_eq!(metric(&plan, "run_retries"), 0);
 
             let off = session(partitions, &[("odp.group_by_codes", "false")])?;
             open(&off, dir.path()).await?;
             let (without, plan) = run(&off, BY_STATION).await?;
             assert!(!self::shown(&plan).contains(OPERATOR));
-            assert_eq!(metric(&plan, CODED), 0);
+            assert_eq!((metric(&plan, CODED), metric(&plan, "counts_saved")), (0, 0));
             check(&without, &expected)?;
         }
     }
@@ -172,6 +173,24 @@ async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<(
     for (sql, is_by_codes) in [
         (BY_STATION, true),
         ("SELECT DISTINCT station FROM t ORDER BY station", true),
+        // Rows counted once for several functions: of groups without any value, with a filter, of other types, and none of it.
+        (
+            "SELECT station, avg(depth) AS a, count(depth) AS c, count(*) AS n, avg(temperature) AS t, count(NULL) AS z, \
+             avg(CASE WHEN station_id THEN depth END) AS e FROM (SELECT *, depth IS NULL AND id < 0 AS station_id FROM t) \
+             GROUP BY station ORDER BY station",
+            true,
+        ),
+        (
+            "SELECT station, avg(CASE WHEN id % 50 = 7 THEN temperature END), count(CASE WHEN id % 50 = 7 THEN 1 END), \
+             count(temperature) FILTER (WHERE depth > 150), avg(temperature) FILTER (WHERE depth > 150) FROM t \
+             GROUP BY station ORDER BY 1",
+            true,
+        ),
+        (
+            "SELECT station, avg(CAST(depth AS DECIMAL(9, 2))) AS d, avg(CAST(id AS INT)) AS i FROM t \
+             GROUP BY station ORDER BY 1",
+            true,
+        ),
         (
             "SELECT station, avg(depth), count(*) FILTER (WHERE depth > 100) FROM t GROUP BY station ORDER BY 1",
             true,

@@ -5,8 +5,8 @@ use std::mem::{size_of, take};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::common::cast::as_boolean_array;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
+use datafusion::common::cast::{as_boolean_array, as_int64_array};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
@@ -14,7 +14,7 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::expressions::{CastExpr, Literal};
 use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions};
 
 /// The states of some aggregate functions.
@@ -149,7 +149,7 @@ impl Function {
         {
             return Ok(());
         }
-        let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
+        let evaluate = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, rows);
         let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
         match &mut self.states {
             States::Count(missing) => missing.note(&arguments, groups, len),
@@ -183,6 +183,18 @@ impl Missing {
     fn size(&self) -> usize {
         size_of::<u64>() * self.0.capacity()
     }
+}
+
+/// The values of `expr`. Of the casts that means of whole numbers come with, it makes one without a test of each value.
+fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>()
+        && *cast.cast_type() == DataType::Float64
+        && cast.expr().data_type(&rows.schema())? == DataType::Int64
+    {
+        let values = cast.expr().evaluate(rows)?.into_array(rows.num_rows())?;
+        return Ok(Arc::new(as_int64_array(&values)?.unary::<_, Float64Type>(|value| value as f64)));
+    }
+    expr.evaluate(rows)?.into_array(rows.num_rows())
 }
 
 /// Adds one to each of `groups`, as often as it comes.

@@ -64,7 +64,7 @@ impl FilterFirst {
         }))
     }
 
-    /// Whether so many row groups, which have `rows` together, are small.
+    /// Whether so many row groups, which have `rows` together, are small, and more than one.
     pub(super) fn is_for(&self, row_groups: usize, rows: u64) -> bool {
         row_groups > 1 && rows.saturating_mul(self.columns) <= MOST_VALUES.saturating_mul(row_groups as u64)
     }

@@ -32,6 +32,12 @@ pub(super) const DEFAULT_BATCH_SIZE: usize = 8192;
 /// Batches that run at a time, at most, for their columns to be decoded apart.
 const MOST_AT_A_TIME: usize = 64;
 
+/// Column chunks, at least, for the page indexes of small row groups not to be read.
+const MANY_CHUNKS: usize = 20_000;
+
+/// Rows of a row group of which pages are not worth to be known.
+const FEW_ROWS: u64 = 4096;
+
 /// What the partitions of a scan share.
 pub(super) struct RankedGate {
     gate: Arc<Gate>,
@@ -46,6 +52,8 @@ pub(super) struct RankedGate {
     files_to_filter: Arc<KnownFiles>,
     files_to_filter_first: Arc<KnownFiles>,
     without_filter: OnceLock<Option<WithoutFilter>>,
+    /// Whether filters look at pages.
+    knows_pages: bool,
 }
 
 impl OdpSource {
@@ -72,7 +80,7 @@ impl OdpSource {
                     .build();
             source.create_morselizer(Arc::clone(object_store), &config, partition)
         };
-        let mut readers = self.readers().counting(&ranked.metrics);
+        let mut readers = self.readers(ranked).counting(&ranked.metrics);
         if let Some(columns) = self.columns_in_turn() {
             let (trips, saved) = (Arc::clone(&ranked.trips), ranked.metrics.requests_saved.clone());
             readers = readers.saving(ColumnTrips { trips, columns: Arc::new(columns), saved });
@@ -98,7 +106,7 @@ impl OdpSource {
                 placed.map(FilteredScan::Placed)
             }
         };
-        let mut inner = Arc::from(open(self.with_readers(readers))?);
+        let mut inner = Arc::from(open(self.with_readers(readers, ranked))?);
         if filtered.is_none() {
             inner = RunMorselizer::over(unfiltered, inner);
         }
@@ -110,17 +118,31 @@ impl OdpSource {
     }
 
     /// The readers to open; with page indexes if there is a filter to prune pages by.
-    fn readers(&self) -> PinnedReaderFactory {
+    fn readers(&self, ranked: &RankedGate) -> PinnedReaderFactory {
         let readers = self.scan.readers.clone();
-        match self.inner.downcast_ref::<ParquetSource>() {
-            Some(parquet)
-                if parquet.table_parquet_options().global.enable_page_index
-                    && (parquet.filter().is_some() || !self.spatial.conjuncts.is_empty()) =>
-            {
-                readers.with_page_index()
-            }
-            _ => readers,
+        let is_filtered = self.inner.filter().is_some() || !self.spatial.conjuncts.is_empty();
+        if is_filtered && ranked.knows_pages { readers.with_page_index() } else { readers }
+    }
+
+    /// Whether filters look at pages. Those of very many small row groups take longer to be known than they save.
+    fn knows_pages(&self) -> bool {
+        let parquet = self.inner.downcast_ref::<ParquetSource>();
+        if !parquet.is_some_and(|parquet| parquet.table_parquet_options().global.enable_page_index) {
+            return false;
         }
+        let snapshot = &self.scan.snapshot;
+        let mut batches = self.scan.kept.iter().map(|&batch| &snapshot.batches()[batch]).peekable();
+        let (mut row_groups, mut rows) = (0_usize, 0_u64);
+        while let Some(batch) = batches.next() {
+            if batches.peek().is_none_or(|next| next.file_index != batch.file_index) {
+                let of_file = &snapshot.file_of(batch).row_groups;
+                row_groups += of_file.len();
+                rows += of_file.iter().map(|group| group.rows).sum::<u64>();
+            }
+        }
+        let columns = self.inner.table_schema().file_schema().fields().len();
+        let are_many = row_groups.saturating_mul(columns) > MANY_CHUNKS;
+        !are_many || !self.spatial.conjuncts.is_empty() || rows > FEW_ROWS.saturating_mul(row_groups as u64)
     }
 
     /// The columns that the decoder asks for, where it asks for those of a filter first.
@@ -132,9 +154,9 @@ impl OdpSource {
     }
 
     /// The Parquet source to open.
-    fn with_readers(&self, readers: PinnedReaderFactory) -> Arc<dyn FileSource> {
+    fn with_readers(&self, readers: PinnedReaderFactory, ranked: &RankedGate) -> Arc<dyn FileSource> {
         match self.inner.downcast_ref::<ParquetSource>() {
-            Some(parquet) => Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers))),
+            Some(parquet) => Arc::new(reading_with(readers, parquet, ranked)),
             None => Arc::clone(&self.inner),
         }
     }
@@ -180,8 +202,7 @@ impl OdpSource {
         let Some(source) = self.inner.downcast_ref::<ParquetSource>().filter(|_| !self.is_sorted) else {
             return Ok(None);
         };
-        let factory = Arc::new(readers.clone());
-        let unprojected = self.scan.unprojected.clone().with_parquet_file_reader_factory(factory);
+        let unprojected = reading_with(readers.clone(), &self.scan.unprojected, ranked);
         let batch_size = self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
         let Some((decoded, filter)) = after_decoding(source, &unprojected, batch_size)? else {
             return Ok(None);
@@ -225,8 +246,7 @@ impl OdpSource {
         let given = unprojected.with_batch_size(batch_size).try_pushdown_projection(given)?;
         let Some(given) = given else { return Ok(None) };
         // Where each read takes its time there would be more of them.
-        let looks_at_pages =
-            proven.is_some() && readers.is_local() && source.table_parquet_options().global.enable_page_index;
+        let looks_at_pages = proven.is_some() && readers.is_local() && ranked.knows_pages;
         let adapter = config.expr_adapter_factory.clone();
         let pages = looks_at_pages.then(|| {
             Arc::new(PageScan {
@@ -307,6 +327,7 @@ impl OdpSource {
                 files_to_filter: Arc::default(),
                 files_to_filter_first: Arc::default(),
                 without_filter: OnceLock::new(),
+                knows_pages: self.knows_pages(),
             }
         })
     }
@@ -328,4 +349,11 @@ impl OdpSource {
         let mut ranks = ranks.into_iter();
         Some(groups.iter().map(|group| ranks.by_ref().take(group.len()).collect()).collect())
     }
+}
+
+fn reading_with(readers: PinnedReaderFactory, source: &ParquetSource, ranked: &RankedGate) -> ParquetSource {
+    source
+        .clone()
+        .with_parquet_file_reader_factory(Arc::new(readers))
+        .with_enable_page_index(ranked.knows_pages)
 }
