@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
 use datafusion::common::cast::{as_boolean_array, as_int64_array};
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -53,17 +53,28 @@ impl GroupStates {
         let functions = aggregate.aggr_expr();
         let arguments = aggregate_expressions(functions, aggregate.mode(), 1)?;
         let schema = aggregate.input().schema();
-        let functions = functions.iter().zip(arguments).zip(aggregate.filter_expr());
-        let functions = functions.map(|((function, arguments), filter)| {
-            let states = match filter {
-                None => States::try_new(function, &arguments, &schema)?,
-                Some(_) => States::Other(function.create_groups_accumulator()?),
+        let counts = functions.iter().zip(&arguments).zip(aggregate.filter_expr());
+        let counts = counts.map(|((function, arguments), filter)| match filter {
+            None => Counting::of(function, arguments, &schema),
+            Some(_) => Ok(Counting::No),
+        });
+        let counts: Vec<Counting> = counts.collect::<Result<_>>()?;
+        let counting = counts.iter().filter(|counting| !matches!(counting, Counting::No)).count();
+        // One alone counts as well itself.
+        let is_shared = counting > 1;
+        let functions = functions.iter().zip(arguments).zip(aggregate.filter_expr()).zip(counts);
+        let functions = functions.map(|(((function, arguments), filter), counting)| {
+            let states = match counting {
+                Counting::Values if is_shared => States::Count(Missing::default()),
+                Counting::MeanOf(sum) if is_shared => {
+                    States::Mean(Missing::default(), sum.create_groups_accumulator()?)
+                }
+                _ => States::Other(function.create_groups_accumulator()?),
             };
             Ok(Function { arguments, filter: filter.clone(), states })
         });
         let functions: Vec<Function> = functions.collect::<Result<_>>()?;
-        let counting = functions.iter().filter(|of| !matches!(of.states, States::Other(_))).count();
-        Ok(Self { functions, rows: vec![], counting })
+        Ok(Self { functions, rows: vec![], counting: if is_shared { counting } else { 0 } })
     }
 
     /// Functions that would have counted rows on their own, but for one.
@@ -93,14 +104,15 @@ impl GroupStates {
         for function in &mut self.functions {
             match &mut function.states {
                 States::Count(missing) => {
-                    let counts = missing.take(&rows).map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-                    columns.push(Arc::new(counts.collect::<Int64Array>()) as ArrayRef);
+                    let counts = missing.take(&rows)?.into_iter();
+                    let counts = counts.map(|count| i64::try_from(count).map_err(|_| too_many()));
+                    let counts: Vec<i64> = counts.collect::<Result<_>>()?;
+                    columns.push(Arc::new(Int64Array::from(counts)) as ArrayRef);
                 }
                 States::Mean(missing, sums) => {
                     let sums = sums.state(EmitTo::All)?;
                     let nulls = sums.first().and_then(|sums| sums.nulls()).cloned();
-                    let counts: Vec<u64> = missing.take(&rows).collect();
-                    columns.push(Arc::new(UInt64Array::try_new(counts.into(), nulls)?));
+                    columns.push(Arc::new(UInt64Array::try_new(missing.take(&rows)?.into(), nulls)?));
                     columns.extend(sums);
                 }
                 States::Other(states) => columns.extend(states.state(EmitTo::All)?),
@@ -120,25 +132,34 @@ impl GroupStates {
     }
 }
 
-impl States {
-    fn try_new(
+/// What an aggregate function needs to know how many rows there are for.
+enum Counting {
+    No,
+    /// It counts those with a value.
+    Values,
+    /// It is the mean of floats, of which this is the sum.
+    MeanOf(Box<AggregateFunctionExpr>),
+}
+
+impl Counting {
+    fn of(
         function: &AggregateFunctionExpr,
         arguments: &[Arc<dyn PhysicalExpr>],
         schema: &Arc<Schema>,
     ) -> Result<Self> {
-        if let [argument] = arguments
-            && !function.is_distinct()
-        {
-            if *function.fun() == *count_udaf() {
-                return Ok(Self::Count(Missing::default()));
-            }
-            if *function.fun() == *avg_udaf() && argument.data_type(schema)? == DataType::Float64 {
-                let sum = AggregateExprBuilder::new(sum_udaf(), vec![Arc::clone(argument)]);
-                let sum = sum.schema(Arc::clone(schema)).alias(function.name()).build()?;
-                return Ok(Self::Mean(Missing::default(), sum.create_groups_accumulator()?));
-            }
+        let [argument] = arguments else { return Ok(Self::No) };
+        if function.is_distinct() {
+            return Ok(Self::No);
         }
-        Ok(Self::Other(function.create_groups_accumulator()?))
+        if *function.fun() == *count_udaf() {
+            return Ok(Self::Values);
+        }
+        if *function.fun() != *avg_udaf() || argument.data_type(schema)? != DataType::Float64 {
+            return Ok(Self::No);
+        }
+        let sum = AggregateExprBuilder::new(sum_udaf(), vec![Arc::clone(argument)]);
+        let sum = sum.schema(Arc::clone(schema)).alias(function.name()).build()?;
+        Ok(Self::MeanOf(Box::new(sum)))
     }
 }
 
@@ -158,7 +179,9 @@ impl Function {
                 sums.update_batch(&arguments, groups, None, len)
             }
             States::Other(states) => {
-                let filter = self.filter.as_ref().map(evaluate).transpose()?;
+                let filter =
+                    self.filter.as_ref().map(|filter| filter.evaluate(rows)?.into_array(rows.num_rows()));
+                let filter = filter.transpose()?;
                 let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
                 states.update_batch(&arguments, groups, filter, len)
             }
@@ -175,9 +198,10 @@ impl Missing {
     }
 
     /// How many of `rows` have a value, of each group; forgets it.
-    fn take(&mut self, rows: &[u64]) -> impl Iterator<Item = u64> {
+    fn take(&mut self, rows: &[u64]) -> Result<Vec<u64>> {
         let missing = take(&mut self.0).into_iter().chain(std::iter::repeat(0));
-        rows.iter().zip(missing).map(|(&rows, missing)| rows.saturating_sub(missing))
+        let counts = rows.iter().zip(missing).map(|(rows, missing)| rows.checked_sub(missing));
+        counts.map(|count| count.ok_or_else(too_many)).collect()
     }
 
     fn size(&self) -> usize {
@@ -185,7 +209,7 @@ impl Missing {
     }
 }
 
-/// The values of `expr`. Of the casts that means of whole numbers come with, it makes one without a test of each value.
+/// The values of `expr`. A cast of whole numbers to floats, which is what their mean comes with, is made without a test of each.
 fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
     if let Some(cast) = expr.downcast_ref::<CastExpr>()
         && *cast.cast_type() == DataType::Float64
@@ -204,4 +228,8 @@ fn add(counts: &mut [u64], groups: impl Iterator<Item = usize>) -> Result<()> {
         *count.ok_or_else(|| internal_datafusion_err!("there is no group {group}"))? += 1;
     }
     Ok(())
+}
+
+fn too_many() -> DataFusionError {
+    internal_datafusion_err!("a group has more rows than were counted")
 }

@@ -44,7 +44,7 @@ const LEAST_SHARE: u64 = 4;
 const MOST_TESTED: u64 = 4 << 20;
 
 /// Column chunks of a file, at most: the cache of footers may have no room for the page index of more, which would be read anew.
-const MOST_CHUNKS: usize = 20_000;
+pub(super) const MOST_CHUNKS: usize = 20_000;
 
 /// Times in a row that this came to nothing, after which nobody looks any more.
 const MOST_IN_VAIN: usize = 16;

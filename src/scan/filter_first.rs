@@ -4,21 +4,28 @@
 //! The decoder does the same, but DataFusion's opener sets out anew for each row group, which takes as long as decoding
 //! some thousand rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
-use parquet::file::metadata::ParquetMetaData;
 
 use super::file_decoding::Wanted;
 use super::filter_placement::LateFilter;
 use super::run_decoder::{KnownFiles, OpenRun, RowGroupRun, RunScan};
+use crate::dataset::{BatchMetadata, DatasetSnapshot};
 
-/// Values of the filter's columns in a row group, at most: of more, what the decoder saves by evaluating one conjunct after
-/// the other, and by skipping pages, may be more than setting out costs.
-const MOST_VALUES: u64 = 16 << 10;
+/// Bytes of a row group, decompressed, at most; of the columns of its filter; and of all its columns for those that the scan
+/// gives to be decoded as a whole where a row matches. With more, what the decoder saves may be more than setting out costs:
+/// it evaluates one conjunct after the other, and skips pages.
+const MOST_BYTES: u64 = 2 << 20;
+const MOST_OF_FILTER: i64 = 256 << 10;
+const MOST_TO_DECODE: i64 = 256 << 10;
+
+/// One row group in so many has no match, at most, for matches to be scattered.
+const MOST_WITHOUT: usize = 4;
 
 /// Finds out which rows match.
 pub(super) struct FilterFirst {
@@ -26,14 +33,14 @@ pub(super) struct FilterFirst {
     runs: Arc<RunScan>,
     /// Over these alone.
     filter: LateFilter,
-    columns: u64,
 }
 
 /// What was found of some row groups.
 pub(super) struct FoundFirst {
     /// The rows that match; `None`: there are none.
     pub(super) run: Option<RowGroupRun>,
-    pub(super) matched: u64,
+    /// How many rows match, if they do in most row groups.
+    pub(super) scattered: u64,
 }
 
 impl FilterFirst {
@@ -60,13 +67,18 @@ impl FilterFirst {
         Ok(Some(Self {
             runs: Arc::new(to_filter.reading(wanted, files)),
             filter: filter.of_columns(&columns)?,
-            columns: columns.len() as u64,
         }))
     }
 
-    /// Whether so many row groups, which have `rows` together, are small, and more than one.
-    pub(super) fn is_for(&self, row_groups: usize, rows: u64) -> bool {
-        row_groups > 1 && rows.saturating_mul(self.columns) <= MOST_VALUES.saturating_mul(row_groups as u64)
+    /// Whether `batches` are small row groups, and more than one. Of batches of several row groups DataFusion's opener skips some
+    /// by their bounds.
+    pub(super) fn is_for(snapshot: &DatasetSnapshot, batches: Range<usize>) -> bool {
+        let is_small = |batch: &BatchMetadata| {
+            let of_file = &snapshot.file_of(batch).row_groups;
+            let mut of_batch = of_file.iter().skip(batch.row_groups.start).take(batch.row_groups.len());
+            batch.row_groups.len() == 1 && of_batch.all(|group| group.uncompressed_bytes <= MOST_BYTES)
+        };
+        batches.len() > 1 && snapshot.batches()[batches].iter().all(is_small)
     }
 
     /// The rows of `row_groups` of `file` that match. `None` if that is left to the decoder: its columns are out of the
@@ -79,17 +91,25 @@ impl FilterFirst {
         file: &PartitionedFile,
         row_groups: &[usize],
     ) -> Result<Option<FoundFirst>> {
-        let run = RowGroupRun { file: file.clone(), row_groups: row_groups.to_vec(), matches: None };
-        let Some(mut rows) = OpenRun::open(&self.runs, &run).await? else { return Ok(None) };
-        let decoding = &Arc::clone(rows.file()).decoding;
-        let footer = decoding.footer();
-        if decoding.columns().iter().any(|&column| has_bloom_filter(footer, row_groups, column)) {
+        let Some((known, reader)) = self.runs.open(file).await? else { return Ok(None) };
+        let (footer, columns) = (known.decoding.footer(), known.decoding.columns());
+        let of_filter =
+            |group: usize| columns.iter().map(move |&column| footer.row_group(group).column(column));
+        let is_for_the_decoder = |&group: &usize| {
+            of_filter(group).any(|column| column.bloom_filter_offset().is_some())
+                || of_filter(group).map(|column| column.uncompressed_size()).fold(0, i64::saturating_add)
+                    > MOST_OF_FILTER
+        };
+        if row_groups.iter().any(is_for_the_decoder) {
             return Ok(None);
         }
+        let whole = RowGroupRun::whole(file.clone(), row_groups.to_vec());
+        let mut rows = OpenRun::of(&self.runs, &whole, Arc::clone(&known), reader);
         let mut matches = BooleanBufferBuilder::new(0);
         while let Some(rows) = rows.next().await? {
             // Nothing else waits here where the bytes are in memory.
             tokio::task::consume_budget().await;
+            let _timer = known.filter_time().timer();
             match self.filter.matches(&rows)? {
                 Some(of_rows) => matches.append_buffer(of_rows.values()),
                 None => matches.append_n(rows.num_rows(), true),
@@ -111,12 +131,13 @@ impl FilterFirst {
         }
         self.runs.metrics.first.add(row_groups.len());
         let matched = matches.count_set_bits();
-        rows.file().note_filtered(matches.len(), matched);
         let run = RowGroupRun::of_matches(file, footer, of_groups.into_iter());
-        Ok(Some(FoundFirst { run, matched: matched as u64 }))
+        let with_match = run.as_ref().map_or(0, |run| run.row_groups.len());
+        known.note_filtered(matches.len(), matched, row_groups.len() - with_match);
+        let are_scattered = (row_groups.len() - with_match).saturating_mul(MOST_WITHOUT) <= row_groups.len();
+        let scattered = if are_scattered { matched as u64 } else { 0 };
+        let is_small = |&group: &usize| footer.row_group(group).total_byte_size() <= MOST_TO_DECODE;
+        let run = run.map(|run| RowGroupRun { is_small: run.row_groups.iter().all(is_small), ..run });
+        Ok(Some(FoundFirst { run, scattered }))
     }
-}
-
-fn has_bloom_filter(footer: &ParquetMetaData, row_groups: &[usize], column: usize) -> bool {
-    row_groups.iter().any(|&group| footer.row_group(group).column(column).bloom_filter_offset().is_some())
 }

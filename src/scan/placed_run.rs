@@ -262,7 +262,7 @@ impl Run {
             let row_groups = row_groups_of(&scan.snapshot.batches()[batches.clone()]);
             scan.metrics.proven.add(row_groups.len());
             let file = self.part_of_file(batches.clone());
-            let rows = without_filter.read(RowGroupRun { file, row_groups, matches: None }).await?;
+            let rows = without_filter.read(RowGroupRun::whole(file, row_groups)).await?;
             return Ok(Part { batches, rows: PartRows::Unfiltered(rows), matched: 0 });
         }
         if let Some(without_filter) = &scan.without_filter
@@ -293,7 +293,7 @@ impl Run {
         Ok(Part { batches, rows, matched: 0 })
     }
 
-    /// `None`: the row groups of `batches` are not small, or matches are expected in most of them.
+    /// `None`: `batches` are no small row groups, or the filter is evaluated after decoding.
     async fn open_first(&mut self, batches: &Range<usize>) -> Result<Option<Part>> {
         let scan = Arc::clone(&self.scan);
         let (Some(first), Some(without_filter)) = (&scan.first, &scan.without_filter) else {
@@ -302,14 +302,13 @@ impl Run {
         if scan.placement.is_after() || scan.placement.has_failed() {
             return Ok(None);
         }
-        let rows = self.rows_of(batches);
-        let Some(row_groups) = self.whole_row_groups(batches).filter(|all| first.is_for(all.len(), rows))
-        else {
+        let Some(row_groups) = self.whole_row_groups(batches) else { return Ok(None) };
+        if !FilterFirst::is_for(&scan.snapshot, batches.clone()) {
             return Ok(None);
-        };
+        }
         let file = self.part_of_file(batches.clone());
         let found = AssertUnwindSafe(first.find(&file, &row_groups)).catch_unwind().await;
-        let FoundFirst { run, matched } = match found {
+        let FoundFirst { run, scattered } = match found {
             Ok(Ok(Some(found))) => found,
             Ok(Ok(None)) => return Ok(None),
             Ok(Err(_)) | Err(_) => {
@@ -318,7 +317,7 @@ impl Run {
                 return Ok(None);
             }
         };
-        scan.placement.note_inside(rows, matched);
+        scan.placement.note_inside(self.rows_of(batches), scattered);
         let rows = match run {
             Some(run) => without_filter.read(run).await?,
             None => Rows::of(VecDeque::new()),

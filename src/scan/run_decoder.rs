@@ -21,7 +21,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::object_store::path::Path;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Time};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -39,8 +39,8 @@ use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
-/// Rows of a row group that are decoded in less time than DataFusion's opener takes to set out for it.
-const FEW_ROWS: usize = 4096;
+/// Files that are known at a time, but for those that are being read or left to DataFusion.
+const MOST_FILES: usize = 256;
 
 /// What reading row groups so did.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub(super) struct RunMetrics {
     pub(super) coded: Count,
     /// Of these, those whose columns were decoded on their own.
     pub(super) by_column: Count,
-    /// Of these, small ones of which the filter's columns were decoded to find out which rows match.
+    /// Small row groups of which the filter's columns were decoded so, to find out which rows match.
     pub(super) first: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
@@ -73,10 +73,16 @@ pub(super) struct KnownFile {
 }
 
 impl KnownFile {
-    /// Counts rows that a filter was evaluated for.
-    pub(super) fn note_filtered(&self, rows: usize, matched: usize) {
+    /// Counts rows that a filter was evaluated for, and row groups that are not read any further.
+    pub(super) fn note_filtered(&self, rows: usize, matched: usize, row_groups: usize) {
         self.metrics.pushdown_rows_matched.add(matched);
         self.metrics.pushdown_rows_pruned.add(rows - matched);
+        self.metrics.row_groups_pruned_statistics.add_matched(row_groups);
+        self.metrics.row_groups_pruned_bloom_filter.add_matched(row_groups);
+    }
+
+    pub(super) fn filter_time(&self) -> &Time {
+        &self.metrics.row_pushdown_eval_time
     }
 }
 
@@ -111,9 +117,16 @@ pub(super) struct RowGroupRun {
     pub(super) row_groups: Vec<usize>,
     /// Of their rows, in order, those to give; `None`: all.
     pub(super) matches: Option<BooleanBuffer>,
+    /// They are decoded in less time than DataFusion's opener takes to set out for them.
+    pub(super) is_small: bool,
 }
 
 impl RowGroupRun {
+    /// All rows of `row_groups`.
+    pub(super) fn whole(file: PartitionedFile, row_groups: Vec<usize>) -> Self {
+        Self { file, row_groups, matches: None, is_small: false }
+    }
+
     /// The rows of `file` that `matches` says of row groups, in order, one bit a row. `None` if there are none.
     pub(super) fn of_matches(
         file: &PartitionedFile,
@@ -143,15 +156,12 @@ impl RowGroupRun {
         let mut file = file.clone().with_extension(ParquetAccessPlan::new(access));
         file.range = None;
         let matches = (!is_all).then(|| all_matches.finish());
-        Some(Self { file, row_groups, matches })
+        Some(Self { file, row_groups, matches, is_small: false })
     }
 
     /// Whether decoding all rows is less work than picking out those that match.
     pub(super) fn is_worth_decoding(&self, batch_size: usize) -> bool {
-        self.matches.as_ref().is_none_or(|matches| {
-            matches.len() <= FEW_ROWS.saturating_mul(self.row_groups.len())
-                || is_scattered(matches, batch_size)
-        })
+        self.is_small || self.matches.as_ref().is_none_or(|matches| is_scattered(matches, batch_size))
     }
 }
 
@@ -212,7 +222,7 @@ impl RunScan {
                         by_column: OnceLock::new(),
                     })
                 });
-                self.files.lock().insert(location.clone(), known.clone());
+                self.files.keep(location, known.clone());
                 Ok(known.map(|known| (known, reader)))
             }
         }
@@ -290,7 +300,7 @@ impl Morselizer for RunMorselizer {
             return self.inner.plan_file(file);
         };
         let row_groups = (first.row_groups.start..last.row_groups.end).collect();
-        let run = RowGroupRun { file, row_groups, matches: None };
+        let run = RowGroupRun::whole(file, row_groups);
         Ok(Box::new(WholeBatches { scan: Arc::clone(&self.scan), inner: Arc::clone(&self.inner), run }))
     }
 }
@@ -398,16 +408,22 @@ pub(super) struct OpenRun {
 
 impl OpenRun {
     /// `None` if the run is left to DataFusion.
-    pub(super) async fn open(scan: &Arc<RunScan>, run: &RowGroupRun) -> Result<Option<Self>> {
+    async fn open(scan: &Arc<RunScan>, run: &RowGroupRun) -> Result<Option<Self>> {
         let Some((file, reader)) = scan.open(&run.file).await? else { return Ok(None) };
         scan.note_read(&file, run.row_groups.len());
-        let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
-        let (scan, described, decoded) = (Arc::clone(scan), run.file.clone(), vec![].into_iter());
-        Ok(Some(Self { scan, described, file, reader, ahead, decoder: None, decoded, matches }))
+        Ok(Some(Self::of(scan, run, file, reader)))
     }
 
-    pub(super) fn file(&self) -> &Arc<KnownFile> {
-        &self.file
+    /// The same of a `file` that is open.
+    pub(super) fn of(
+        scan: &Arc<RunScan>,
+        run: &RowGroupRun,
+        file: Arc<KnownFile>,
+        reader: PinnedReader,
+    ) -> Self {
+        let (ahead, matches) = (run.row_groups.iter().copied().collect(), run.matches.clone());
+        let (scan, described, decoded) = (Arc::clone(scan), run.file.clone(), vec![].into_iter());
+        Self { scan, described, file, reader, ahead, decoder: None, decoded, matches }
     }
 
     /// The next rows, more than none; `None` at the end.
@@ -493,6 +509,15 @@ pub(super) fn next_row_groups(
 }
 
 impl KnownFiles {
+    /// Keeps `known`, and forgets others that nobody reads, if there are many: their footers take memory.
+    fn keep(&self, location: &Path, known: Option<Arc<KnownFile>>) {
+        let mut files = self.lock();
+        if files.len() >= MOST_FILES {
+            files.retain(|_, known| known.as_ref().is_none_or(|known| Arc::strong_count(known) > 1));
+        }
+        files.insert(location.clone(), known);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Path, Option<Arc<KnownFile>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,7 @@ use datafusion_datasource::morsel::Morselizer;
 
 use super::{OdpSource, SpatialFilters};
 use crate::scan::admission::Gate;
-use crate::scan::by_pages::{Found, PageScan};
+use crate::scan::by_pages::{Found, MOST_CHUNKS, PageScan};
 use crate::scan::file_decoding::Wanted;
 use crate::scan::filter_first::FilterFirst;
 use crate::scan::filter_placement::{FilterPlacement, after_decoding};
@@ -32,11 +32,8 @@ pub(super) const DEFAULT_BATCH_SIZE: usize = 8192;
 /// Batches that run at a time, at most, for their columns to be decoded apart.
 const MOST_AT_A_TIME: usize = 64;
 
-/// Column chunks, at least, for the page indexes of small row groups not to be read.
-const MANY_CHUNKS: usize = 20_000;
-
-/// Rows of a row group of which pages are not worth to be known.
-const FEW_ROWS: u64 = 4096;
+/// Bytes of a row group on average, decompressed, of which pages are not worth to be known.
+const FEW_BYTES: u64 = 256 << 10;
 
 /// What the partitions of a scan share.
 pub(super) struct RankedGate {
@@ -132,17 +129,18 @@ impl OdpSource {
         }
         let snapshot = &self.scan.snapshot;
         let mut batches = self.scan.kept.iter().map(|&batch| &snapshot.batches()[batch]).peekable();
-        let (mut row_groups, mut rows) = (0_usize, 0_u64);
+        let (mut row_groups, mut are_small) = (0_usize, true);
         while let Some(batch) = batches.next() {
             if batches.peek().is_none_or(|next| next.file_index != batch.file_index) {
                 let of_file = &snapshot.file_of(batch).row_groups;
                 row_groups += of_file.len();
-                rows += of_file.iter().map(|group| group.rows).sum::<u64>();
+                let bytes = of_file.iter().map(|group| group.uncompressed_bytes).fold(0, u64::saturating_add);
+                are_small = are_small && bytes <= FEW_BYTES.saturating_mul(of_file.len() as u64);
             }
         }
         let columns = self.inner.table_schema().file_schema().fields().len();
-        let are_many = row_groups.saturating_mul(columns) > MANY_CHUNKS;
-        !are_many || !self.spatial.conjuncts.is_empty() || rows > FEW_ROWS.saturating_mul(row_groups as u64)
+        let are_many = row_groups.saturating_mul(columns) > MOST_CHUNKS;
+        !(are_many && are_small && self.spatial.conjuncts.is_empty())
     }
 
     /// The columns that the decoder asks for, where it asks for those of a filter first.
