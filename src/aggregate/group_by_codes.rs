@@ -173,7 +173,7 @@ struct CodedTable {
     schema: SchemaRef,
     dictionaries: Count,
     texts: Count,
-    /// Rows that a function would have counted, which are counted for another.
+    /// Rows that a function need not count, since it is known how many a group has.
     counts_saved: Count,
 }
 
@@ -183,7 +183,7 @@ impl CodedTable {
         self.dictionaries.add(lookups.dictionaries);
         self.texts.add(lookups.texts);
         let len = self.groups.len();
-        self.counts_saved.add(self.states.saved() * rows.num_rows());
+        self.counts_saved.add(self.states.uncounting() * rows.num_rows());
         self.states.update(rows, self.groups.last(), len)
     }
 
@@ -192,8 +192,9 @@ impl CodedTable {
         if self.groups.len() == 0 {
             return Ok(None);
         }
-        let mut columns = vec![self.groups.take()?];
-        columns.extend(self.states.take()?);
+        let (texts, rows) = self.groups.take()?;
+        let mut columns = vec![texts];
+        columns.extend(self.states.take(&rows)?);
         Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
     }
 

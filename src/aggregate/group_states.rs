@@ -1,5 +1,5 @@
-//! The states of aggregate functions, for groups of rows: DataFusion's own, but that rows are counted once for all functions
-//! that need to know how many there are.
+//! The states of aggregate functions, for groups of rows: DataFusion's own, but for those that need to know how many rows there
+//! are, which is known of each group.
 
 use std::mem::{size_of, take};
 use std::sync::Arc;
@@ -20,10 +20,6 @@ use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions
 /// The states of some aggregate functions.
 pub(super) struct GroupStates {
     functions: Vec<Function>,
-    /// Of each group; not counted where no function needs it.
-    rows: Vec<u64>,
-    /// Functions that need it.
-    counting: usize,
 }
 
 struct Function {
@@ -53,33 +49,20 @@ impl GroupStates {
         let functions = aggregate.aggr_expr();
         let arguments = aggregate_expressions(functions, aggregate.mode(), 1)?;
         let schema = aggregate.input().schema();
-        let counts = functions.iter().zip(&arguments).zip(aggregate.filter_expr());
-        let counts = counts.map(|((function, arguments), filter)| match filter {
-            None => Counting::of(function, arguments, &schema),
-            Some(_) => Ok(Counting::No),
-        });
-        let counts: Vec<Counting> = counts.collect::<Result<_>>()?;
-        let counting = counts.iter().filter(|counting| !matches!(counting, Counting::No)).count();
-        // One alone counts as well itself.
-        let is_shared = counting > 1;
-        let functions = functions.iter().zip(arguments).zip(aggregate.filter_expr()).zip(counts);
-        let functions = functions.map(|(((function, arguments), filter), counting)| {
-            let states = match counting {
-                Counting::Values if is_shared => States::Count(Missing::default()),
-                Counting::MeanOf(sum) if is_shared => {
-                    States::Mean(Missing::default(), sum.create_groups_accumulator()?)
-                }
-                _ => States::Other(function.create_groups_accumulator()?),
+        let functions = functions.iter().zip(arguments).zip(aggregate.filter_expr());
+        let functions = functions.map(|((function, arguments), filter)| {
+            let states = match filter {
+                None => States::try_new(function, &arguments, &schema)?,
+                Some(_) => States::Other(function.create_groups_accumulator()?),
             };
             Ok(Function { arguments, filter: filter.clone(), states })
         });
-        let functions: Vec<Function> = functions.collect::<Result<_>>()?;
-        Ok(Self { functions, rows: vec![], counting: if is_shared { counting } else { 0 } })
+        Ok(Self { functions: functions.collect::<Result<_>>()? })
     }
 
-    /// Functions that would have counted rows on their own, but for one.
-    pub(super) fn saved(&self) -> usize {
-        self.counting.saturating_sub(1)
+    /// Functions that do not count rows on their own.
+    pub(super) fn uncounting(&self) -> usize {
+        self.functions.iter().filter(|function| !matches!(function.states, States::Other(_))).count()
     }
 
     /// Adds `rows`, each to one of `len` groups.
@@ -87,24 +70,19 @@ impl GroupStates {
     /// # Errors
     /// What arguments and filters give.
     pub(super) fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
-        if self.counting > 0 {
-            self.rows.resize(len, 0);
-            add(&mut self.rows, groups.iter().copied())?;
-        }
         self.functions.iter_mut().try_for_each(|function| function.update(rows, groups, len))
     }
 
-    /// The states of all groups, which are forgotten, one column after the other.
+    /// The states of all groups, which have so many `rows`, and are forgotten, one column after the other.
     ///
     /// # Errors
     /// None but those of DataFusion.
-    pub(super) fn take(&mut self) -> Result<Vec<ArrayRef>> {
-        let rows = take(&mut self.rows);
+    pub(super) fn take(&mut self, rows: &[u64]) -> Result<Vec<ArrayRef>> {
         let mut columns = vec![];
         for function in &mut self.functions {
             match &mut function.states {
                 States::Count(missing) => {
-                    let counts = missing.take(&rows)?.into_iter();
+                    let counts = missing.take(rows)?.into_iter();
                     let counts = counts.map(|count| i64::try_from(count).map_err(|_| too_many()));
                     let counts: Vec<i64> = counts.collect::<Result<_>>()?;
                     columns.push(Arc::new(Int64Array::from(counts)) as ArrayRef);
@@ -112,7 +90,7 @@ impl GroupStates {
                 States::Mean(missing, sums) => {
                     let sums = sums.state(EmitTo::All)?;
                     let nulls = sums.first().and_then(|sums| sums.nulls()).cloned();
-                    columns.push(Arc::new(UInt64Array::try_new(missing.take(&rows)?.into(), nulls)?));
+                    columns.push(Arc::new(UInt64Array::try_new(missing.take(rows)?.into(), nulls)?));
                     columns.extend(sums);
                 }
                 States::Other(states) => columns.extend(states.state(EmitTo::All)?),
@@ -128,38 +106,29 @@ impl GroupStates {
             States::Mean(missing, sums) => missing.size() + sums.size(),
             States::Other(states) => states.size(),
         });
-        size_of::<u64>() * self.rows.capacity() + of_functions.sum::<usize>()
+        of_functions.sum()
     }
 }
 
-/// What an aggregate function needs to know how many rows there are for.
-enum Counting {
-    No,
-    /// It counts those with a value.
-    Values,
-    /// It is the mean of floats, of which this is the sum.
-    MeanOf(Box<AggregateFunctionExpr>),
-}
-
-impl Counting {
-    fn of(
+impl States {
+    fn try_new(
         function: &AggregateFunctionExpr,
         arguments: &[Arc<dyn PhysicalExpr>],
         schema: &Arc<Schema>,
     ) -> Result<Self> {
-        let [argument] = arguments else { return Ok(Self::No) };
-        if function.is_distinct() {
-            return Ok(Self::No);
+        if let [argument] = arguments
+            && !function.is_distinct()
+        {
+            if *function.fun() == *count_udaf() {
+                return Ok(Self::Count(Missing::default()));
+            }
+            if *function.fun() == *avg_udaf() && argument.data_type(schema)? == DataType::Float64 {
+                let sum = AggregateExprBuilder::new(sum_udaf(), vec![Arc::clone(argument)]);
+                let sum = sum.schema(Arc::clone(schema)).alias(function.name()).build()?;
+                return Ok(Self::Mean(Missing::default(), sum.create_groups_accumulator()?));
+            }
         }
-        if *function.fun() == *count_udaf() {
-            return Ok(Self::Values);
-        }
-        if *function.fun() != *avg_udaf() || argument.data_type(schema)? != DataType::Float64 {
-            return Ok(Self::No);
-        }
-        let sum = AggregateExprBuilder::new(sum_udaf(), vec![Arc::clone(argument)]);
-        let sum = sum.schema(Arc::clone(schema)).alias(function.name()).build()?;
-        Ok(Self::MeanOf(Box::new(sum)))
+        Ok(Self::Other(function.create_groups_accumulator()?))
     }
 }
 
@@ -173,9 +142,12 @@ impl Function {
         let evaluate = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, rows);
         let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
         match &mut self.states {
-            States::Count(missing) => missing.note(&arguments, groups, len),
+            States::Count(missing) => {
+                missing.note(&arguments, groups, len);
+                Ok(())
+            }
             States::Mean(missing, sums) => {
-                missing.note(&arguments, groups, len)?;
+                missing.note(&arguments, groups, len);
                 sums.update_batch(&arguments, groups, None, len)
             }
             States::Other(states) => {
@@ -190,11 +162,13 @@ impl Function {
 }
 
 impl Missing {
-    fn note(&mut self, arguments: &[ArrayRef], groups: &[usize], len: usize) -> Result<()> {
+    fn note(&mut self, arguments: &[ArrayRef], groups: &[usize], len: usize) {
         let nulls = arguments.first().and_then(|values| values.logical_nulls());
-        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return Ok(()) };
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return };
         self.0.resize(len, 0);
-        add(&mut self.0, groups.iter().zip(&nulls).filter(|(_, is_there)| !is_there).map(|(&group, _)| group))
+        for (&group, _) in groups.iter().zip(&nulls).filter(|(_, is_there)| !is_there) {
+            self.0[group] += 1;
+        }
     }
 
     /// How many of `rows` have a value, of each group; forgets it.
@@ -219,15 +193,6 @@ fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef
         return Ok(Arc::new(as_int64_array(&values)?.unary::<_, Float64Type>(|value| value as f64)));
     }
     expr.evaluate(rows)?.into_array(rows.num_rows())
-}
-
-/// Adds one to each of `groups`, as often as it comes.
-fn add(counts: &mut [u64], groups: impl Iterator<Item = usize>) -> Result<()> {
-    for group in groups {
-        let count = counts.get_mut(group);
-        *count.ok_or_else(|| internal_datafusion_err!("there is no group {group}"))? += 1;
-    }
-    Ok(())
 }
 
 fn too_many() -> DataFusionError {
