@@ -15,13 +15,12 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result (2026-11-29, 2 virtual cores, Intel Xeon, 10,000,000 rows; ms, `odp` against `limit`): stations 106 against 74 (1.4),
-//! months 6.3 to 7.0 against 4.8 to 5.6 (1.24 to 1.44, median of seven runs 1.27), area 53 against 248 for points along a Hilbert
-//! curve (0.21: pages outside are skipped), copy 637 against 969 (0.66: the limit does not encode while it decodes). On another
-//! machine the area of the same points in random order took 154 against 122 (1.26). Within a run they differ by 2 to 8 %. Above the
-//! limit, by samples: in stations a quarter is accumulators, the rest finding groups by their codes and a cast; of months about a
-//! quarter is planning; in the shuffled area an eighth is reading WKB and
-//! locating points.
+//! Result (2026-11-29, 2 virtual cores, AMD EPYC, 10,000,000 rows; ms, `odp` against `limit`, medians of five runs): stations 74.6
+//! against 56.6 (1.30 to 1.35, median 1.31), months 4.3 against 3.5 (1.05 to 1.28, median 1.19), copy 392 against 572 (0.69: the limit
+//! does not encode while it decodes). On another machine, Intel Xeon: area 53 against 248 for points along a Hilbert curve (0.21: pages
+//! outside are skipped), and 154 against 122 (1.26) for the same points in random order. Above the limit, by samples: in stations an
+//! eighth is accumulators, a twelfth finding and counting groups and a cast; of months about a quarter is planning; in the shuffled area
+//! an eighth is reading WKB and locating points.
 
 mod star;
 
