@@ -145,17 +145,22 @@ fn cut(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize, shares: Shares)
 fn cut_by_rows(all: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {
     let limit = limit.max(1);
     let total: u128 = all.iter().map(|&rows| u128::from(rows)).sum();
+    // The rows of the first groups, at least. Once for each group: products of such numbers take time.
+    let first_have = |closed: usize| {
+        let (part, of) = shares.of_first(closed, limit);
+        total.saturating_mul(part).div_ceil(of)
+    };
     let mut groups = Vec::with_capacity(limit);
-    let (mut start, mut before) = (0, 0u128);
+    let (mut start, mut before, mut until) = (0, 0u128, first_have(1));
     for (i, &rows) in all.iter().enumerate() {
         before += u128::from(rows);
-        let (part, of) = shares.of_first(groups.len() + 1, limit);
-        let is_full = before.saturating_mul(of) >= total.saturating_mul(part);
+        let is_full = before >= until;
         let others = limit - groups.len() - 1;
         // Each batch left is a group of its own, if there are enough.
         if others > 0 && (is_full || all.len() - (i + 1) <= others) {
             groups.push(start..i + 1);
             start = i + 1;
+            until = first_have(groups.len() + 1);
         }
     }
     if start < all.len() {
