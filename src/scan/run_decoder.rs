@@ -39,7 +39,7 @@ use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
 
-/// Files that are known at a time, but for those that are being read or left to DataFusion.
+/// Files that are known at a time, but for those that are being read.
 const MOST_FILES: usize = 256;
 
 /// What reading row groups so did.
@@ -509,11 +509,11 @@ pub(super) fn next_row_groups(
 }
 
 impl KnownFiles {
-    /// Keeps `known`, and forgets others that nobody reads, if there are many: their footers take memory.
+    /// Keeps `known`, and forgets those that nobody reads, if there are many: their footers take memory.
     fn keep(&self, location: &Path, known: Option<Arc<KnownFile>>) {
         let mut files = self.lock();
         if files.len() >= MOST_FILES {
-            files.retain(|_, known| known.as_ref().is_none_or(|known| Arc::strong_count(known) > 1));
+            files.retain(|_, known| known.as_ref().is_some_and(|known| Arc::strong_count(known) > 1));
         }
         files.insert(location.clone(), known);
     }

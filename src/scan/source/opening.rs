@@ -49,7 +49,7 @@ pub(super) struct RankedGate {
     files_to_filter: Arc<KnownFiles>,
     files_to_filter_first: Arc<KnownFiles>,
     without_filter: OnceLock<Option<WithoutFilter>>,
-    /// Whether filters look at pages.
+    /// Whether there is a filter that looks at pages.
     knows_pages: bool,
 }
 
@@ -117,15 +117,19 @@ impl OdpSource {
     /// The readers to open; with page indexes if there is a filter to prune pages by.
     fn readers(&self, ranked: &RankedGate) -> PinnedReaderFactory {
         let readers = self.scan.readers.clone();
-        let is_filtered = self.inner.filter().is_some() || !self.spatial.conjuncts.is_empty();
-        if is_filtered && ranked.knows_pages { readers.with_page_index() } else { readers }
+        if ranked.knows_pages { readers.with_page_index() } else { readers }
     }
 
-    /// Whether filters look at pages. Those of very many small row groups take longer to be known than they save.
+    /// Whether there is a filter to prune pages by. Pages of very many small row groups take longer to be known than they save.
     fn knows_pages(&self) -> bool {
-        let parquet = self.inner.downcast_ref::<ParquetSource>();
-        if !parquet.is_some_and(|parquet| parquet.table_parquet_options().global.enable_page_index) {
+        let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else { return false };
+        let is_spatial = !self.spatial.conjuncts.is_empty();
+        let is_filtered = is_spatial || parquet.filter().is_some();
+        if !is_filtered || !parquet.table_parquet_options().global.enable_page_index {
             return false;
+        }
+        if is_spatial {
+            return true;
         }
         let snapshot = &self.scan.snapshot;
         let mut batches = self.scan.kept.iter().map(|&batch| &snapshot.batches()[batch]).peekable();
@@ -140,7 +144,7 @@ impl OdpSource {
         }
         let columns = self.inner.table_schema().file_schema().fields().len();
         let are_many = row_groups.saturating_mul(columns) > MOST_CHUNKS;
-        !(are_many && are_small && self.spatial.conjuncts.is_empty())
+        !(are_many && are_small)
     }
 
     /// The columns that the decoder asks for, where it asks for those of a filter first.
