@@ -135,12 +135,15 @@ impl ColumnBounds {
         merge: impl Fn(&ArrayRef) -> Result<ScalarValue>,
     ) -> Precision<ScalarValue> {
         let mut all_exact = !may_hold_nan(bounds.data_type());
-        for i in 0..bounds.len() {
-            let only_nulls = self.null_counts.is_valid(i) && self.null_counts.value(i) == rows.value(i);
-            if bounds.is_null(i) && !only_nulls {
-                return Precision::Absent;
+        // Almost always nothing is missing, and there may be very many.
+        if bounds.null_count() > 0 || (all_exact && exact.false_count() > 0) {
+            for i in 0..bounds.len() {
+                let only_nulls = self.null_counts.is_valid(i) && self.null_counts.value(i) == rows.value(i);
+                if bounds.is_null(i) && !only_nulls {
+                    return Precision::Absent;
+                }
+                all_exact &= only_nulls || exact.value(i);
             }
-            all_exact &= only_nulls || exact.value(i);
         }
         match merge(bounds) {
             Ok(value) if !value.is_null() && all_exact => Precision::Exact(value),

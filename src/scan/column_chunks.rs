@@ -13,7 +13,7 @@ use std::vec::IntoIter;
 
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::Compression;
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
@@ -21,21 +21,14 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
 
-use super::kept_rows::{KeptRows, Levels, PlainValues};
-
 thread_local! {
     /// Made with the first page.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-
-    /// For pages of which a part is kept.
-    static WHOLE_PAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes that a thread keeps for the next page, at most.
-const MOST_KEPT: usize = 2 << 20;
-
-/// Two blocks of Zstandard, and some bytes more.
+/// Two blocks of Zstandard, and some bytes more; and bytes of a page that are more than it has room for elsewhere.
 const ROOM: usize = (256 << 10) + 64;
+const LEAST_WITH_ROOM: usize = 64 << 10;
 
 /// Some columns of row groups, none of them nested.
 #[derive(Clone)]
@@ -46,8 +39,6 @@ pub(super) struct ColumnChunks {
     columns: Arc<[usize]>,
     /// For each row group that of each column.
     bytes: Arc<[Bytes]>,
-    /// Of all rows those that are decoded; `None`: all.
-    kept: Option<KeptRows>,
 }
 
 impl ColumnChunks {
@@ -70,12 +61,31 @@ impl ColumnChunks {
         columns: Arc<[usize]>,
         bytes: Vec<Bytes>,
     ) -> Self {
-        Self { footer, row_groups, columns, bytes: bytes.into(), kept: None }
+        Self { footer, row_groups, columns, bytes: bytes.into() }
     }
 
-    /// The same of the rows that are `kept`, for decoding columns that are [`PlainValues`] in all row groups.
-    pub(super) fn keeping(self, kept: KeptRows) -> Self {
-        Self { kept: Some(kept), ..self }
+    /// Positions of the row groups in the file.
+    pub(super) fn indices(&self) -> &[usize] {
+        &self.row_groups
+    }
+
+    /// The pages of the column at `column` among those of the file, row group by row group.
+    ///
+    /// # Errors
+    /// If it was not read.
+    pub(super) fn pages_of(&self, column: usize) -> Result<ChunksOfColumn> {
+        let at = self
+            .columns
+            .binary_search(&column)
+            .map_err(|_| ParquetError::General(format!("column {column} was not read")))?;
+        let bytes: Vec<Bytes> =
+            self.bytes.iter().skip(at).step_by(self.columns.len()).map(Bytes::clone).collect();
+        Ok(ChunksOfColumn {
+            footer: Arc::clone(&self.footer),
+            row_groups: Arc::clone(&self.row_groups),
+            column,
+            bytes: bytes.into_iter().enumerate(),
+        })
     }
 }
 
@@ -97,19 +107,7 @@ impl RowGroups for ColumnChunks {
     }
 
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
-        let at = self
-            .columns
-            .binary_search(&column)
-            .map_err(|_| ParquetError::General(format!("column {column} was not read")))?;
-        let bytes: Vec<Bytes> =
-            self.bytes.iter().skip(at).step_by(self.columns.len()).map(Bytes::clone).collect();
-        Ok(Box::new(ChunksOfColumn {
-            footer: Arc::clone(&self.footer),
-            row_groups: Arc::clone(&self.row_groups),
-            column,
-            bytes: bytes.into_iter().enumerate(),
-            kept: self.kept.clone(),
-        }))
+        Ok(Box::new(self.pages_of(column)?))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -122,34 +120,25 @@ impl RowGroups for ColumnChunks {
 }
 
 /// The pages of one column, row group by row group.
-struct ChunksOfColumn {
+pub(super) struct ChunksOfColumn {
     footer: Arc<ParquetMetaData>,
     row_groups: Arc<[usize]>,
     column: usize,
     /// For each row group that is still to come.
     bytes: Enumerate<IntoIter<Bytes>>,
-    /// Of the rows of these.
-    kept: Option<KeptRows>,
 }
 
 impl ChunksOfColumn {
-    fn pages(&mut self, row_group: usize, bytes: Bytes) -> Result<ChunkPages> {
+    /// The next column chunk, and its pages; `None` after the last one.
+    ///
+    /// # Errors
+    /// If the chunk lies outside of any file.
+    pub(super) fn next_chunk(&mut self) -> Result<Option<(&ColumnChunkMetaData, ChunkPages)>> {
+        let Some((at, bytes)) = self.bytes.next() else { return Ok(None) };
+        let Some(&row_group) = self.row_groups.get(at) else { return Ok(None) };
         let row_group = self.footer.row_group(row_group);
         let column = row_group.column(self.column);
-        let values = rows(row_group)?;
-        let kept = match &mut self.kept {
-            None => None,
-            Some(kept) => {
-                let of_chunk = usize::try_from(values).ok().and_then(|rows| kept.take(rows));
-                let (Some(rows), Some(plain)) = (of_chunk, PlainValues::of(column)) else {
-                    return Err(ParquetError::General(
-                        "rows of a column chunk cannot be left out".to_owned(),
-                    ));
-                };
-                Some((plain, rows))
-            }
-        };
-        ChunkPages::try_new(column, values, bytes, kept)
+        Ok(Some((column, ChunkPages::try_new(column, rows(row_group)?, bytes)?)))
     }
 }
 
@@ -157,22 +146,19 @@ impl Iterator for ChunksOfColumn {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (at, bytes) = self.bytes.next()?;
-        let row_group = *self.row_groups.get(at)?;
-        Some(self.pages(row_group, bytes).map(|pages| Box::new(pages) as _))
+        let next = self.next_chunk().transpose()?;
+        Some(next.map(|(_, pages)| Box::new(pages) as _))
     }
 }
 
 impl PageIterator for ChunksOfColumn {}
 
 /// The pages of one column chunk, as many values as the row group has rows.
-struct ChunkPages {
+pub(super) struct ChunkPages {
     /// `None` after the last value: the bytes of a chunk are not held up by the decoding of its last page.
     open: Option<OpenChunk>,
     /// Values that are still to come.
     values: u64,
-    /// Of these, those that are kept; `None`: all.
-    kept: Option<(PlainValues, KeptRows)>,
 }
 
 struct OpenChunk {
@@ -182,13 +168,22 @@ struct OpenChunk {
     decompresses: bool,
 }
 
+/// A page as it is in the file, but for compressions other than Zstandard.
+pub(super) struct StoredPage {
+    pub(super) page: Page,
+    /// Of what is compressed, and the size of the page without.
+    compressed: Option<Compressed>,
+}
+
+#[derive(Clone, Copy)]
+struct Compressed {
+    /// Bytes before it that are not compressed.
+    levels: usize,
+    size: usize,
+}
+
 impl ChunkPages {
-    fn try_new(
-        column: &ColumnChunkMetaData,
-        values: u64,
-        bytes: Bytes,
-        kept: Option<(PlainValues, KeptRows)>,
-    ) -> Result<Self> {
+    fn try_new(column: &ColumnChunkMetaData, values: u64, bytes: Bytes) -> Result<Self> {
         let start = range(column)?.start;
         let chunk =
             Arc::new(Chunk { start, bytes, header: AtomicU64::new(start), next: AtomicU64::new(start) });
@@ -207,90 +202,111 @@ impl ChunkPages {
             }
         };
         let pages = SerializedPageReader::new(Arc::clone(&chunk), described, usize::try_from(values)?, None)?;
-        Ok(Self { open: Some(OpenChunk { chunk, pages, decompresses }), values, kept })
+        Ok(Self { open: Some(OpenChunk { chunk, pages, decompresses }), values })
     }
 
-    /// Notes that the values of `page` are no longer to come; gives what is kept of them, if not all are.
-    fn count(&mut self, page: &Page) -> Result<Option<(PlainValues, KeptRows)>> {
-        let rest = self.values.checked_sub(page.num_values().into());
-        self.values = rest.ok_or_else(|| {
-            ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
-        })?;
-        let Some((plain, kept)) = &mut self.kept else { return Ok(None) };
-        match kept.take(page.num_values() as usize) {
-            Some(of_page) => Ok(Some((*plain, of_page))),
-            None => Err(ParquetError::General("more values are read than are known of".to_owned())),
+    /// The next page, but for data pages without values; `None` at the end.
+    ///
+    /// # Errors
+    /// If it cannot be read, or if the chunk has fewer values than its row group has rows, or more.
+    pub(super) fn next_stored(&mut self) -> Result<Option<StoredPage>> {
+        loop {
+            let Some(open) = &mut self.open else { return Ok(None) };
+            let Some(page) = open.pages.get_next_page()? else {
+                // The decoder would go on with rows of the next row group.
+                return match self.values {
+                    0 => Ok(None),
+                    values => Err(ParquetError::EOF(format!("a column chunk lacks {values} values"))),
+                };
+            };
+            let stored = open.stored(page)?;
+            if !stored.page.is_data_page() {
+                return Ok(Some(stored));
+            }
+            // The decoder takes two data pages without values for the end of the column chunk.
+            if stored.page.num_values() == 0 {
+                continue;
+            }
+            let rest = self.values.checked_sub(stored.page.num_values().into());
+            self.values = rest.ok_or_else(|| {
+                ParquetError::General("a column chunk has more values than its row group has rows".to_owned())
+            })?;
+            if self.values == 0 && open.pages.peek_next_page()?.is_none() {
+                self.open = None;
+            }
+            return Ok(Some(stored));
         }
     }
 }
 
 impl OpenChunk {
-    /// `page`, which was read last, decompressed.
-    fn decompressed(&self, mut page: Page) -> Result<Page> {
-        if !self.decompresses {
-            return Ok(page);
-        }
-        let (buffer, levels) = match &mut page {
-            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => (buf, 0),
-            Page::DataPageV2 { is_compressed: false, .. } => return Ok(page),
-            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
-                (buf, usize::try_from(*def_levels_byte_len + *rep_levels_byte_len)?)
+    /// `page`, which was read last.
+    fn stored(&self, page: Page) -> Result<StoredPage> {
+        let levels = match &page {
+            _ if !self.decompresses => None,
+            Page::DataPage { .. } | Page::DictionaryPage { .. } => Some(0),
+            Page::DataPageV2 { is_compressed: false, .. } => None,
+            Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
+                Some(usize::try_from(*def_levels_byte_len + *rep_levels_byte_len)?)
             }
         };
-        let mut decompressed = Vec::new();
-        decompress(buffer, levels, self.chunk.uncompressed_size()?, &mut decompressed)?;
-        *buffer = decompressed.into();
-        Ok(page)
-    }
-
-    /// Of the data page `page`, which was read last, the values that are `kept`.
-    fn cut(&self, page: &Page, values: PlainValues, kept: &KeptRows) -> Result<Page> {
-        let (levels, before, is_compressed) = match page {
-            Page::DataPage { encoding: Encoding::PLAIN, def_level_encoding, .. }
-                if !values.has_levels() || *def_level_encoding == Encoding::RLE =>
-            {
-                (Levels::Prefixed, 0, self.decompresses)
-            }
-            Page::DataPageV2 {
-                encoding: Encoding::PLAIN,
-                num_nulls: 0,
-                def_levels_byte_len,
-                rep_levels_byte_len: 0,
-                is_compressed,
-                ..
-            } => {
-                let length = usize::try_from(*def_levels_byte_len)?;
-                (Levels::Of(length), length, self.decompresses && *is_compressed)
-            }
-            _ => return Err(ParquetError::General("a page is not encoded as its column chunk".to_owned())),
+        let compressed = match levels {
+            Some(levels) => Some(Compressed { levels, size: self.chunk.uncompressed_size()? }),
+            None => None,
         };
-        if !is_compressed {
-            return values.cut(page.buffer(), levels, kept);
-        }
-        let size = self.chunk.uncompressed_size()?;
-        let mut whole = WHOLE_PAGE.take();
-        whole.clear();
-        // With room behind the page for what it unpacks on the way, the decompressor copies less.
-        whole
-            .try_reserve_exact(size.saturating_add(ROOM))
-            .map_err(|error| ParquetError::External(Box::new(error)))?;
-        decompress(page.buffer(), before, size, &mut whole)?;
-        let cut = values.cut(&whole, levels, kept);
-        if whole.capacity() <= MOST_KEPT {
-            WHOLE_PAGE.set(whole);
-        }
-        cut
+        Ok(StoredPage { page, compressed })
     }
 }
 
-/// Puts `page` into `decompressed`, which is empty, with what follows its first bytes, `levels`, decompressed: `size` bytes
-/// in all.
-fn decompress(page: &Bytes, levels: usize, size: usize, decompressed: &mut Vec<u8>) -> Result<()> {
+impl StoredPage {
+    fn decompressed(self) -> Result<Page> {
+        let mut page = self.page;
+        if let Some(compressed) = self.compressed
+            && let Page::DataPage { buf, .. }
+            | Page::DataPageV2 { buf, .. }
+            | Page::DictionaryPage { buf, .. } = &mut page
+        {
+            let mut decompressed = Vec::new();
+            decompress(buf, compressed, compressed.size, &mut decompressed)?;
+            *buf = decompressed.into();
+        }
+        Ok(page)
+    }
+
+    /// Whether [`Self::decompress`] has something to do.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// The page, without its header, in place of what `decompressed` has.
+    ///
+    /// # Errors
+    /// If it cannot be decompressed.
+    pub(super) fn decompress(&self, decompressed: &mut Vec<u8>) -> Result<()> {
+        decompressed.clear();
+        let body = self.page.buffer();
+        match self.compressed {
+            Some(compressed) => {
+                // With room behind the page for what it unpacks on the way, the decompressor copies less.
+                let room = if compressed.size < LEAST_WITH_ROOM { 0 } else { ROOM };
+                decompress(body, compressed, compressed.size.saturating_add(room), decompressed)
+            }
+            None => {
+                decompressed.extend_from_slice(body);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Puts `page` into `decompressed`, which is empty, and gets room for so many bytes if it has less.
+fn decompress(page: &Bytes, compressed: Compressed, room: usize, decompressed: &mut Vec<u8>) -> Result<()> {
+    let Compressed { levels, size } = compressed;
     let unlike = |found: usize| ParquetError::General(format!("a page has {found} bytes, expected {size}"));
     if levels > page.len() || levels > size {
         return Err(unlike(page.len()));
     }
-    decompressed.try_reserve_exact(size).map_err(|error| ParquetError::External(Box::new(error)))?;
+    decompressed.try_reserve_exact(room).map_err(|error| ParquetError::External(Box::new(error)))?;
     decompressed.extend_from_slice(&page[..levels]);
     // Pages without values may have nothing compressed.
     if size > levels {
@@ -321,34 +337,7 @@ impl Iterator for ChunkPages {
 
 impl PageReader for ChunkPages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        loop {
-            let Some(open) = &mut self.open else { return Ok(None) };
-            let Some(page) = open.pages.get_next_page()? else {
-                // The decoder would go on with rows of the next row group.
-                return match self.values {
-                    0 => Ok(None),
-                    values => Err(ParquetError::EOF(format!("a column chunk lacks {values} values"))),
-                };
-            };
-            if !page.is_data_page() {
-                return open.decompressed(page).map(Some);
-            }
-            let kept = self.count(&page)?;
-            let Some(open) = &mut self.open else { return Ok(None) };
-            let page = match kept {
-                // The decoder takes two data pages without values for the end of the column chunk.
-                None if page.num_values() == 0 => continue,
-                None => Some(open.decompressed(page)?),
-                Some((values, kept)) if kept.has_any() => Some(open.cut(&page, values, &kept)?),
-                Some(_) => None,
-            };
-            if self.values == 0 && open.pages.peek_next_page()?.is_none() {
-                self.open = None;
-            }
-            if page.is_some() {
-                return Ok(page);
-            }
-        }
+        self.next_stored()?.map(StoredPage::decompressed).transpose()
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -449,7 +438,7 @@ mod tests {
     use datafusion::arrow::compute::concat_batches;
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
     use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
-    use parquet::basic::{BrotliLevel, ZstdLevel};
+    use parquet::basic::{BrotliLevel, Encoding, ZstdLevel};
     use parquet::column::page::{CompressedPage, PageWriter};
     use parquet::file::properties::{WriterProperties, WriterVersion};
     use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
@@ -600,12 +589,12 @@ mod tests {
             .set_data_page_offset(0)
             .build()
             .unwrap();
-        let pages = ChunkPages::try_new(&column, 3, bytes.clone(), None).unwrap();
+        let pages = ChunkPages::try_new(&column, 3, bytes.clone()).unwrap();
         let values: Vec<u32> = pages.map(|page| page.unwrap().num_values()).collect();
         assert_eq!(values, [2, 1]);
-        let short = ChunkPages::try_new(&column, 4, bytes.clone(), None).unwrap();
+        let short = ChunkPages::try_new(&column, 4, bytes.clone()).unwrap();
         assert!(short.collect::<Result<Vec<Page>>>().is_err(), "a value is missing");
-        let mut long = ChunkPages::try_new(&column, 2, bytes, None).unwrap();
+        let mut long = ChunkPages::try_new(&column, 2, bytes).unwrap();
         assert!(long.next().unwrap().is_ok() && long.next().unwrap().is_err(), "a value too many");
     }
 

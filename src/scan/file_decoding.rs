@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatchReader;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
 use datafusion::datasource::table_schema::TableSchema;
@@ -16,13 +15,14 @@ use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapterFactory, replace_columns_with_literals};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
-use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use datafusion::physical_plan::metrics::Count;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::coded_columns::as_codes;
 use super::column_chunks::ColumnChunks;
+use super::row_group_decoder::ColumnDecoders;
 
 /// What a scan wants of each of its files.
 #[derive(Clone)]
@@ -32,15 +32,15 @@ pub(super) struct Wanted {
     pub(super) adapter: Arc<dyn PhysicalExprAdapterFactory>,
     /// Rows of a record batch.
     pub(super) batch_size: usize,
+    /// Column chunks whose values are copied as they are.
+    pub(super) copied: Count,
 }
 
 /// Decodes the columns that a scan wants of one file.
 pub(super) struct FileDecoding {
     footer: Arc<ParquetMetaData>,
-    levels: FieldLevels,
-    /// Of the columns that are read, in the order of the file.
-    types: Vec<DataType>,
-    /// Their positions among the columns of the file.
+    decoders: ColumnDecoders,
+    /// Positions of those that are read among the columns of the file.
     columns: Arc<[usize]>,
     /// For each column of the scan those that it is made of.
     columns_of: Vec<Vec<usize>>,
@@ -102,23 +102,23 @@ impl FileDecoding {
         {
             return Ok(None);
         }
-        let mask = ProjectionMask::leaves(descriptor, columns.iter().copied());
         let leaf_of: HashMap<usize, usize> = read.iter().copied().zip(columns.iter().copied()).collect();
         let leaves = |expr: &Arc<dyn PhysicalExpr>| {
             let of_expr = collect_columns(expr);
             of_expr.iter().filter_map(|column| leaf_of.get(&column.index()).copied()).collect()
         };
         let columns_of = projection.expr_iter().map(|expr| leaves(&expr)).collect();
-        let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?;
-        let decoded = found.project(&read.into_iter().collect::<Vec<_>>())?;
+        let decoded = Arc::new(found.project(&read.into_iter().collect::<Vec<_>>())?);
         let projection = projection.try_map_exprs(|expr| reassign_expr_columns(expr, &decoded))?;
+        let projector = projection.make_projector(&decoded)?;
+        let columns: Arc<[usize]> = columns.into();
+        let copied = wanted.copied.clone();
         Ok(Some(Self {
+            decoders: ColumnDecoders::try_new(&footer, found, Arc::clone(&columns), decoded, copied)?,
             footer,
-            levels,
-            types: decoded.fields().iter().map(|field| field.data_type().clone()).collect(),
-            columns: columns.into(),
+            columns,
             columns_of,
-            projector: projection.make_projector(&decoded)?,
+            projector,
             coded,
             schema,
         }))
@@ -138,9 +138,9 @@ impl FileDecoding {
         self.coded
     }
 
-    /// What [`Self::columns`] are decoded to.
-    pub(super) fn types(&self) -> &[DataType] {
-        &self.types
+    /// How [`Self::columns`] are decoded.
+    pub(super) fn decoders(&self) -> &ColumnDecoders {
+        &self.decoders
     }
 
     /// Positions among the columns of the file of those that each column of the scan is made of.
@@ -156,24 +156,6 @@ impl FileDecoding {
     pub(super) fn chunks(&self, row_groups: Vec<usize>, bytes: Vec<Bytes>) -> ColumnChunks {
         let (footer, columns) = (Arc::clone(&self.footer), Arc::clone(&self.columns));
         ColumnChunks::new(footer, row_groups.into(), columns, bytes)
-    }
-
-    /// Decodes `chunks`, which are of this file and have [`Self::columns`], to so many rows at once.
-    ///
-    /// # Errors
-    /// If they cannot be decoded, or not to the types that the scan was told.
-    pub(super) fn decode(
-        &self,
-        chunks: &ColumnChunks,
-        rows_at_once: usize,
-    ) -> Result<ParquetRecordBatchReader> {
-        let reader =
-            ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, chunks, rows_at_once, None)?;
-        let schema: SchemaRef = reader.schema();
-        match schema.fields().iter().map(|field| field.data_type()).eq(&self.types) {
-            true => Ok(reader),
-            false => internal_err!("columns are decoded to other types than planned"),
-        }
     }
 
     /// The columns of the scan for `decoded`.

@@ -11,15 +11,15 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::file::metadata::ParquetMetaData;
 
 use super::coded_columns::{as_text, coded};
 use super::column_chunks::ColumnChunks;
 use super::file_decoding::{FileDecoding, Wanted};
 use super::filter_placement::{Decoded, LateFilter};
-use super::kept_rows::{KeptRows, PlainValues};
+use super::kept_rows::KeptRows;
+use super::plain_values::PlainValues;
 use super::reader::PinnedReader;
+use super::row_group_decoder::RowGroupDecoder;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
 use crate::row_bytes::record_batch_bytes;
 
@@ -60,8 +60,14 @@ impl LateColumns {
     ) -> Result<Option<Self>> {
         let footer = decoding.footer();
         let needed = filter.columns();
+        let is_plain = |column: usize| {
+            let at = decoding.columns().binary_search(&column).ok();
+            let field = at.and_then(|at| decoding.decoders().schema().fields().get(at));
+            let chunk = footer.row_group(row_group).column(column);
+            field.is_some_and(|field| PlainValues::of(chunk, field.data_type()).is_some())
+        };
         let can_wait = |at: usize, columns: &[usize]| match columns {
-            [column] => at < filter.given() && !needed.contains(&at) && is_plain(footer, row_group, *column),
+            [column] => at < filter.given() && !needed.contains(&at) && is_plain(*column),
             _ => false,
         };
         let columns = decoding.columns_of().iter().enumerate();
@@ -110,9 +116,7 @@ impl LateColumns {
     }
 
     fn is_for(&self, row_groups: &[usize]) -> bool {
-        let footer = self.early.footer();
-        let mut columns = self.late.iter().flat_map(|late| late.columns().iter());
-        columns.all(|&column| row_groups.iter().all(|&group| is_plain(footer, group, column)))
+        self.late.iter().all(|late| late.decoders().are_plain(row_groups))
     }
 
     /// Which rows match, and the early columns of those; `None` if they take too much memory.
@@ -125,7 +129,7 @@ impl LateColumns {
         let mut matches = BooleanBufferBuilder::new(0);
         let mut early = BatchCoalescer::new(Arc::clone(&self.early_schema), rows_at_once);
         let (mut of_chunks, mut bytes) = (*found, 0);
-        for rows in self.early.decode(chunks, rows_at_once)? {
+        for rows in self.early.decoders().decode(chunks, rows_at_once)? {
             let mut rows = self.early.project(&rows?)?;
             match self.filter.matches(&rows)? {
                 Some(of_rows) => {
@@ -162,13 +166,9 @@ fn kept_values(
     kept: &KeptRows,
     rows_at_once: usize,
 ) -> Result<IntoIter<ArrayRef>> {
-    let decoder = decoding.decode(&chunks.keeping(kept.clone()), rows_at_once)?;
+    let decoder = decoding.decoders().decode_kept(&chunks, kept, rows_at_once)?;
     let values = decoder.map(|values| Ok(Arc::clone(decoding.project(&values?)?.column(0))));
     Ok(values.collect::<Result<Vec<_>>>()?.into_iter())
-}
-
-fn is_plain(footer: &ParquetMetaData, row_group: usize, column: usize) -> bool {
-    PlainValues::of(footer.row_group(row_group).column(column)).is_some()
 }
 
 /// Rows that match.
@@ -213,7 +213,7 @@ enum Current {
     Nothing,
     Late(Matching),
     /// All columns are decoded before the filter: some are not [`PlainValues`] here, or too much matches.
-    Whole(ParquetRecordBatchReader),
+    Whole(RowGroupDecoder),
 }
 
 impl LateRun {
@@ -267,7 +267,9 @@ impl LateRun {
                         Some(matching) => Current::Late(matching),
                         None => {
                             let chunks = self.read(&file.decoding, &row_groups).await?;
-                            Current::Whole(file.decoding.decode(&chunks, self.scan.wanted.batch_size)?)
+                            Current::Whole(
+                                file.decoding.decoders().decode(&chunks, self.scan.wanted.batch_size)?,
+                            )
                         }
                     };
                 }

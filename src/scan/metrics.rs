@@ -118,6 +118,7 @@ impl ScanMetrics {
                 coded: counter("row_groups_given_as_codes"),
                 by_column: counter("row_groups_decoded_by_column"),
                 first: counter("row_groups_filtered_first"),
+                copied: counter("column_chunks_copied"),
                 retries: counter("run_retries"),
             },
             pages: PageMetrics {

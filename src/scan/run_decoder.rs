@@ -25,7 +25,7 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Time};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::file::metadata::ParquetMetaData;
 
@@ -35,6 +35,7 @@ use super::filter_placement::is_scattered;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
+use super::row_group_decoder::RowGroupDecoder;
 use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
@@ -55,6 +56,8 @@ pub(super) struct RunMetrics {
     pub(super) by_column: Count,
     /// Small row groups of which the filter's columns were decoded so, to find out which rows match.
     pub(super) first: Count,
+    /// Column chunks whose values were copied as they are.
+    pub(super) copied: Count,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
@@ -240,7 +243,11 @@ impl RunScan {
         let decoding = &known.decoding;
         let &[row_group] = row_groups else { return Ok(None) };
         if !self.has_few_batches
-            || !is_worth_it(decoding.footer().row_group(row_group), decoding.columns(), decoding.types())
+            || !is_worth_it(
+                decoding.footer().row_group(row_group),
+                decoding.columns(),
+                decoding.decoders().schema(),
+            )
         {
             return Ok(None);
         }
@@ -399,7 +406,7 @@ pub(super) struct OpenRun {
     reader: PinnedReader,
     /// Row groups that are not read yet.
     ahead: VecDeque<usize>,
-    decoder: Option<ParquetRecordBatchReader>,
+    decoder: Option<RowGroupDecoder>,
     /// Or what its columns were decoded to.
     decoded: IntoIter<RecordBatch>,
     /// Of the rows that are not given yet, those to give.
@@ -462,7 +469,7 @@ impl OpenRun {
                 continue;
             }
             let chunks = decoding.chunks(row_groups, bytes);
-            self.decoder = Some(decoding.decode(&chunks, self.scan.wanted.batch_size)?);
+            self.decoder = Some(decoding.decoders().decode(&chunks, self.scan.wanted.batch_size)?);
         }
     }
 }

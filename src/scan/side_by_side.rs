@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -98,7 +98,8 @@ impl SideBySide {
             let bytes: Vec<Bytes> = part.columns.iter().filter_map(|&at| bytes.get(at).cloned()).collect();
             let decoding = Arc::clone(&part.decoding);
             SpawnedTask::spawn(async move {
-                let rows = decoding.decode(&decoding.chunks(vec![row_group], bytes), rows_at_once)?;
+                let rows =
+                    decoding.decoders().decode(&decoding.chunks(vec![row_group], bytes), rows_at_once)?;
                 rows.map(|rows| decoding.project(&rows?)).collect::<Result<Vec<RecordBatch>>>()
             })
         });
@@ -128,12 +129,12 @@ impl SideBySide {
     }
 }
 
-/// Whether it is worth it: the `columns` of a row group, which are decoded to `types`, are more than few bytes, and take little
+/// Whether it is worth it: the `columns` of a row group, which are decoded to `schema`, are more than few bytes, and take little
 /// memory when they all are.
-pub(super) fn is_worth_it(row_group: &RowGroupMetaData, columns: &[usize], types: &[DataType]) -> bool {
+pub(super) fn is_worth_it(row_group: &RowGroupMetaData, columns: &[usize], schema: &Schema) -> bool {
     let encoded = columns.iter().map(|&column| row_group.column(column).uncompressed_size());
-    let decoded = columns.iter().zip(types).map(|(&column, data_type)| {
-        let column = row_group.column(column);
+    let decoded = columns.iter().zip(schema.fields()).map(|(&column, field)| {
+        let (column, data_type) = (row_group.column(column), field.data_type());
         match data_type.primitive_width() {
             Some(width) => row_group.num_rows().saturating_mul(i64::try_from(width).unwrap_or(i64::MAX)),
             // Views, and the texts behind them; those of a dictionary are there once.

@@ -293,6 +293,7 @@ impl OdpSource {
                 projection: source.projection()?.clone(),
                 adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
                 batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+                copied: ranked.metrics.runs.copied.clone(),
             },
             snapshot: Arc::clone(&self.scan.snapshot),
             readers: readers.without_page_index(),

@@ -1,0 +1,396 @@
+//! Row groups, decoded to record batches: plain values are copied, and `parquet` decodes the other columns.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatchReader;
+use datafusion::common::{Result, internal_err};
+use datafusion::physical_plan::metrics::Count;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::file::metadata::ParquetMetaData;
+
+use super::column_chunks::ColumnChunks;
+use super::kept_rows::KeptRows;
+use super::plain_column::PlainColumn;
+use super::plain_values::PlainValues;
+
+/// How each of some columns of a file is decoded.
+pub(super) struct ColumnDecoders {
+    footer: Arc<ParquetMetaData>,
+    /// All columns of the file.
+    found: SchemaRef,
+    /// Positions of those that are decoded among the columns of the file, ascending; and among the leaves of its schema.
+    columns: Arc<[usize]>,
+    /// Of these.
+    schema: SchemaRef,
+    /// Which are copied, if they are in all row groups as in the first one.
+    is_plain: Vec<bool>,
+    /// Of the others; `None` without others.
+    others: Option<FieldLevels>,
+    /// Column chunks that are copied.
+    copied: Count,
+}
+
+impl ColumnDecoders {
+    /// `columns` are positions among those of the file, which has none inside others, `schema` is theirs.
+    ///
+    /// # Errors
+    /// If they have no place in Arrow.
+    pub(super) fn try_new(
+        footer: &Arc<ParquetMetaData>,
+        found: SchemaRef,
+        columns: Arc<[usize]>,
+        schema: SchemaRef,
+        copied: Count,
+    ) -> Result<Self> {
+        let is_plain = |column: usize, data_type: &DataType| {
+            let first = footer.row_groups().first();
+            first.is_some_and(|group| PlainValues::of(group.column(column), data_type).is_some())
+        };
+        let types = schema.fields().iter().map(|field| field.data_type());
+        let is_plain: Vec<bool> =
+            columns.iter().zip(types).map(|(&c, data_type)| is_plain(c, data_type)).collect();
+        let others: Vec<usize> =
+            columns.iter().zip(&is_plain).filter(|(_, is_plain)| !**is_plain).map(|(&c, _)| c).collect();
+        let others = (!others.is_empty()).then(|| levels(footer, &found, &others)).transpose()?;
+        let footer = Arc::clone(footer);
+        Ok(Self { footer, found, columns, schema, is_plain, others, copied })
+    }
+
+    /// What the columns are decoded to, in the order of the file.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether all columns are copied in all of `row_groups`.
+    pub(super) fn are_plain(&self, row_groups: &[usize]) -> bool {
+        self.is_plain.iter().all(|is_plain| *is_plain) && self.are_as_in_the_first(row_groups)
+    }
+
+    fn are_as_in_the_first(&self, row_groups: &[usize]) -> bool {
+        let of_group = |group: usize, column: usize, data_type: &DataType| {
+            PlainValues::of(self.footer.row_group(group).column(column), data_type).is_some()
+        };
+        self.plain()
+            .all(|(column, data_type)| row_groups.iter().all(|&group| of_group(group, column, data_type)))
+    }
+
+    fn plain(&self) -> impl Iterator<Item = (usize, &DataType)> {
+        let columns = self.columns.iter().zip(self.schema.fields()).zip(&self.is_plain);
+        columns.filter(|(_, is_plain)| **is_plain).map(|((&column, field), _)| (column, field.data_type()))
+    }
+
+    /// Decodes `chunks`, which have the columns, to so many rows at once.
+    ///
+    /// # Errors
+    /// If they cannot be decoded, or not to the types that were planned.
+    pub(super) fn decode(&self, chunks: &ColumnChunks, rows_at_once: usize) -> Result<RowGroupDecoder> {
+        let any_is_plain = self.is_plain.contains(&true);
+        let copies = any_is_plain && self.are_as_in_the_first(chunks.indices());
+        let all;
+        let levels = match any_is_plain && !copies {
+            false => self.others.as_ref(),
+            true => {
+                all = levels(&self.footer, &self.found, &self.columns)?;
+                Some(&all)
+            }
+        };
+        let others = levels.map(|levels| {
+            ParquetRecordBatchReader::try_new_with_row_groups(levels, chunks, rows_at_once, None)
+        });
+        let others = others.transpose()?;
+        let is_plain = if copies { self.is_plain.clone() } else { vec![false; self.columns.len()] };
+
+        let decoded = others.as_ref().map(ParquetRecordBatchReader::schema);
+        let types = decoded.iter().flat_map(|schema| schema.fields()).map(|field| field.data_type());
+        let expected = self.schema.fields().iter().zip(&is_plain).filter(|(_, is_plain)| !**is_plain);
+        if !types.eq(expected.map(|(field, _)| field.data_type())) {
+            return internal_err!("columns are decoded to other types than planned");
+        }
+        let plain = if copies { self.plain_columns(chunks, None)? } else { vec![] };
+        let (schema, rows) = (Arc::clone(&self.schema), chunks.num_rows());
+        Ok(RowGroupDecoder { schema, is_plain, plain, others, rows, rows_at_once })
+    }
+
+    /// The same of the rows that are `kept`, of columns that [`Self::are_plain`].
+    ///
+    /// # Errors
+    /// If one is not.
+    pub(super) fn decode_kept(
+        &self,
+        chunks: &ColumnChunks,
+        kept: &KeptRows,
+        rows_at_once: usize,
+    ) -> Result<RowGroupDecoder> {
+        if !self.are_plain(chunks.indices()) {
+            return internal_err!("rows of a column cannot be left out");
+        }
+        let plain = self.plain_columns(chunks, Some(kept))?;
+        let (schema, is_plain) = (Arc::clone(&self.schema), self.is_plain.clone());
+        Ok(RowGroupDecoder { schema, is_plain, plain, others: None, rows: kept.count(), rows_at_once })
+    }
+
+    fn plain_columns(&self, chunks: &ColumnChunks, kept: Option<&KeptRows>) -> Result<Vec<PlainColumn>> {
+        let plain = self.plain().map(|(column, data_type)| {
+            self.copied.add(chunks.indices().len());
+            Ok(PlainColumn::try_new(chunks, column, data_type.clone(), kept.cloned())?)
+        });
+        plain.collect()
+    }
+}
+
+fn levels(footer: &ParquetMetaData, found: &SchemaRef, columns: &[usize]) -> Result<FieldLevels> {
+    let descriptor = footer.file_metadata().schema_descr();
+    let mask = ProjectionMask::leaves(descriptor, columns.iter().copied());
+    Ok(parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?)
+}
+
+/// Decodes some row groups, one after the other.
+pub(super) struct RowGroupDecoder {
+    schema: SchemaRef,
+    /// Which columns are in `plain`.
+    is_plain: Vec<bool>,
+    plain: Vec<PlainColumn>,
+    others: Option<ParquetRecordBatchReader>,
+    /// That are still to come.
+    rows: usize,
+    rows_at_once: usize,
+}
+
+impl RowGroupDecoder {
+    /// `None` at the end.
+    fn read(&mut self) -> Result<Option<RecordBatch>> {
+        let others = self.others.as_mut().and_then(Iterator::next).transpose()?;
+        if self.plain.is_empty() {
+            return Ok(others);
+        }
+        let rows = self.rows.min(self.rows_at_once);
+        let of_others = others.as_ref().map_or(0, RecordBatch::num_rows);
+        if self.others.is_some() && of_others != rows {
+            return internal_err!("{of_others} rows are decoded, expected {rows}");
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let mut others = others.iter().flat_map(RecordBatch::columns);
+        let mut plain = self.plain.iter_mut();
+        let column = |is_plain: &bool| -> Result<Option<ArrayRef>> {
+            match is_plain {
+                true => Ok(plain.next().map(|column| column.next(rows)).transpose()?),
+                false => Ok(others.next().cloned()),
+            }
+        };
+        let Some(columns) = self.is_plain.iter().map(column).collect::<Result<Option<Vec<_>>>>()? else {
+            return internal_err!("a column is not decoded");
+        };
+        self.rows -= rows;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?))
+    }
+}
+
+impl Iterator for RowGroupDecoder {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use bytes::Bytes;
+    use datafusion::arrow::array::{
+        BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use datafusion::arrow::buffer::BooleanBuffer;
+    use datafusion::arrow::compute::{concat_batches, filter_record_batch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::{Compression, Encoding, ZstdLevel};
+    use parquet::file::properties::{WriterProperties, WriterVersion};
+
+    use super::*;
+
+    const ROWS: i32 = 1000;
+
+    const VERSIONS: [WriterVersion; 2] = [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0];
+
+    /// Row groups of 300 rows, pages of 100. Plain values, and with `others` a text and numbers with NULL between them.
+    fn file(compression: Compression, version: WriterVersion, others: bool) -> Bytes {
+        let numbers = || 0..ROWS;
+        let mut columns: Vec<(&str, ArrayRef, bool)> = vec![
+            ("a", Arc::new(Int64Array::from_iter_values(numbers().map(|i| i64::from(i * i)))), false),
+            ("b", Arc::new(Float64Array::from_iter_values(numbers().map(|i| f64::from(i % 50)))), true),
+            ("c", Arc::new(Int32Array::from_iter_values(numbers())), true),
+            ("d", Arc::new(Float32Array::from_iter_values(numbers().map(|i| i as f32))), false),
+        ];
+        if others {
+            let text = numbers().map(|i| format!("text {}", i % 7));
+            columns.insert(0, ("t", Arc::new(StringArray::from_iter_values(text)), true));
+            let null = numbers().map(|i| (i % 3 > 0).then_some(i64::from(i)));
+            columns.insert(3, ("n", Arc::new(Int64Array::from_iter(null)), true));
+            let time = numbers().map(|i| i64::from(i) << 30);
+            let time = TimestampMicrosecondArray::from_iter_values(time).with_timezone("UTC");
+            columns.push(("z", Arc::new(time), true));
+        }
+        let rows = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_writer_version(version)
+            .set_dictionary_enabled(false)
+            .set_column_dictionary_enabled("t".into(), true)
+            .set_max_row_group_row_count(Some(300))
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(100)
+            .set_encoding(Encoding::PLAIN)
+            .build();
+        let mut writer = ArrowWriter::try_new(vec![], rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.into_inner().unwrap().into()
+    }
+
+    fn joined(schema: &SchemaRef, rows: Vec<RecordBatch>) -> Option<RecordBatch> {
+        concat_batches(schema, &rows).ok()
+    }
+
+    /// How many column chunks are copied, and the rows; all without `kept`, as record batches of 64 rows. `None`: an error, or a
+    /// panic.
+    fn decoded(file: &Bytes, kept: Option<&BooleanBuffer>) -> Option<(usize, RecordBatch)> {
+        let decode = || {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+            let (footer, schema) = (builder.metadata(), builder.schema());
+            let columns: Arc<[usize]> = (0..schema.fields().len()).collect();
+            let row_groups: Vec<usize> = (0..footer.num_row_groups()).collect();
+            let ranges =
+                row_groups.iter().map(|&group| ColumnChunks::ranges(footer, group, &columns).unwrap());
+            let cut = |range: Range<u64>| {
+                file.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
+            };
+            let bytes = ranges.flatten().map(cut).collect();
+            let chunks =
+                ColumnChunks::new(Arc::clone(footer), row_groups.into(), Arc::clone(&columns), bytes);
+            let (found, given) = (Arc::clone(schema), Arc::clone(schema));
+            let copied = Count::new();
+            let decoders = ColumnDecoders::try_new(footer, found, columns, given, copied.clone()).ok()?;
+            let decoder = match kept {
+                None => decoders.decode(&chunks, 64),
+                Some(kept) => decoders.decode_kept(&chunks, &KeptRows::new(kept.clone()), 64),
+            };
+            let rows = decoder.ok()?.collect::<Result<Vec<_>>>().ok()?;
+            let (last, others) = rows.split_last()?;
+            assert!(others.iter().all(|rows| rows.num_rows() == 64) && (1..=64).contains(&last.num_rows()));
+            Some((copied.value(), joined(schema, rows)?))
+        };
+        catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
+    }
+
+    fn expected(file: &Bytes, kept: Option<&BooleanBuffer>) -> Option<RecordBatch> {
+        let decode = || {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap().build().ok()?;
+            let schema = reader.schema();
+            let rows = joined(&schema, reader.collect::<std::result::Result<_, _>>().ok()?)?;
+            match kept {
+                None => Some(rows),
+                Some(kept) => filter_record_batch(&rows, &BooleanArray::new(kept.clone(), None)).ok(),
+            }
+        };
+        catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
+    }
+
+    fn kept(keep: impl Fn(usize) -> bool) -> BooleanBuffer {
+        BooleanBuffer::collect_bool(ROWS as usize, keep)
+    }
+
+    fn compressions() -> [Compression; 3] {
+        [Compression::ZSTD(ZstdLevel::try_new(3).unwrap()), Compression::UNCOMPRESSED, Compression::SNAPPY]
+    }
+
+    #[test]
+    fn plain_values_are_copied_beside_what_parquet_decodes() {
+        for compression in compressions() {
+            for version in VERSIONS {
+                for (others, copies) in [(false, 16), (true, 20)] {
+                    let file = file(compression, version, others);
+                    let (copied, found) = decoded(&file, None).unwrap();
+                    assert_eq!(Some(found), expected(&file, None), "{compression} {version:?}");
+                    assert_eq!(copied, copies);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_rows_that_are_kept_are_those_that_a_filter_leaves() {
+        for compression in compressions() {
+            for version in VERSIONS {
+                let file = file(compression, version, false);
+                for kept in [
+                    kept(|i| i % 10 == 3),
+                    kept(|i| i % 10 != 3),
+                    kept(|_| true),
+                    kept(|i| (250..650).contains(&i) || i == 999),
+                ] {
+                    let (copied, found) = decoded(&file, Some(&kept)).unwrap();
+                    assert_eq!(found.num_rows(), kept.count_set_bits());
+                    assert_eq!(Some(found), expected(&file, Some(&kept)), "{compression} {version:?}");
+                    assert_eq!(copied, 16);
+                }
+                assert_eq!(decoded(&file, Some(&kept(|_| false))), None, "no rows");
+            }
+        }
+        let file = file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0, true);
+        assert_eq!(decoded(&file, Some(&kept(|_| true))), None, "a text has no rows to leave out");
+    }
+
+    #[test]
+    fn a_large_page_is_copied_record_batch_by_record_batch() {
+        let values: ArrayRef =
+            Arc::new(Float64Array::from_iter_values((0..100_000).map(|i| f64::from(i).sin())));
+        let rows = RecordBatch::try_from_iter([("v", values)]).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
+            .set_dictionary_enabled(false)
+            .set_max_row_group_row_count(Some(70_000))
+            .build();
+        let mut writer = ArrowWriter::try_new(vec![], rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        assert_eq!(decoded(&file, None), Some((2, rows)));
+    }
+
+    #[test]
+    fn damaged_pages_are_an_error_or_what_parquet_reads_of_them() {
+        let some = kept(|i| i % 7 == 2 && i / 100 != 4);
+        for (others, kept) in [(false, Some(&some)), (false, None), (true, None)] {
+            let mut damaged = [0, 0];
+            for version in VERSIONS {
+                let whole = file(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()), version, others);
+                let builder = ParquetRecordBatchReaderBuilder::try_new(whole.clone()).unwrap();
+                let footer = builder.metadata();
+                let end = footer.row_groups().iter().flat_map(|group| group.columns());
+                let end = end.map(|column| column.byte_range()).map(|(start, length)| start + length).max();
+                for at in (4..usize::try_from(end.unwrap()).unwrap()).step_by(5) {
+                    let mut bytes = whole.to_vec();
+                    bytes[at] ^= 1 << (at % 8);
+                    let bytes = Bytes::from(bytes);
+                    let found = decoded(&bytes, kept).map(|(_, rows)| rows);
+                    damaged[usize::from(found.is_some())] += 1;
+                    let Some(found) = found else { continue };
+                    match expected(&bytes, kept) {
+                        Some(expected) => assert_eq!(found, expected, "byte {at}"),
+                        // It may be in a page that is left out.
+                        None => assert!(kept.is_some(), "byte {at}"),
+                    }
+                }
+            }
+            assert!(damaged.iter().all(|&count| count > 100), "{damaged:?}");
+        }
+    }
+}
