@@ -13,6 +13,7 @@ mod language_equivalence;
 mod layering;
 mod object_stores;
 mod page_bounds;
+mod plain_values;
 mod planner;
 mod pruning_layouts;
 mod scan;

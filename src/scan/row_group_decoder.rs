@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatchReader;
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_plan::metrics::Count;
@@ -25,8 +25,8 @@ pub(super) struct ColumnDecoders {
     columns: Arc<[usize]>,
     /// Of these.
     schema: SchemaRef,
-    /// Which are copied, if they are in all row groups as in the first one.
-    is_plain: Vec<bool>,
+    /// Which are copied in the first row group, as in most others if not all.
+    in_first: Vec<bool>,
     /// Of the others; `None` without others.
     others: Option<FieldLevels>,
     /// Column chunks that are copied.
@@ -45,18 +45,10 @@ impl ColumnDecoders {
         schema: SchemaRef,
         copied: Count,
     ) -> Result<Self> {
-        let is_plain = |column: usize, data_type: &DataType| {
-            let first = footer.row_groups().first();
-            first.is_some_and(|group| PlainValues::of(group.column(column), data_type).is_some())
-        };
-        let types = schema.fields().iter().map(|field| field.data_type());
-        let is_plain: Vec<bool> =
-            columns.iter().zip(types).map(|(&c, data_type)| is_plain(c, data_type)).collect();
-        let others: Vec<usize> =
-            columns.iter().zip(&is_plain).filter(|(_, is_plain)| !**is_plain).map(|(&c, _)| c).collect();
-        let others = (!others.is_empty()).then(|| levels(footer, &found, &others)).transpose()?;
-        let footer = Arc::clone(footer);
-        Ok(Self { footer, found, columns, schema, is_plain, others, copied })
+        let first: &[usize] = if footer.row_groups().is_empty() { &[] } else { &[0] };
+        let in_first = are_plain(footer, &columns, &schema, first);
+        let others = levels_of_others(footer, &found, &columns, &in_first)?;
+        Ok(Self { footer: Arc::clone(footer), found, columns, schema, in_first, others, copied })
     }
 
     /// What the columns are decoded to, in the order of the file.
@@ -66,20 +58,7 @@ impl ColumnDecoders {
 
     /// Whether all columns are copied in all of `row_groups`.
     pub(super) fn are_plain(&self, row_groups: &[usize]) -> bool {
-        self.is_plain.iter().all(|is_plain| *is_plain) && self.are_as_in_the_first(row_groups)
-    }
-
-    fn are_as_in_the_first(&self, row_groups: &[usize]) -> bool {
-        let of_group = |group: usize, column: usize, data_type: &DataType| {
-            PlainValues::of(self.footer.row_group(group).column(column), data_type).is_some()
-        };
-        self.plain()
-            .all(|(column, data_type)| row_groups.iter().all(|&group| of_group(group, column, data_type)))
-    }
-
-    fn plain(&self) -> impl Iterator<Item = (usize, &DataType)> {
-        let columns = self.columns.iter().zip(self.schema.fields()).zip(&self.is_plain);
-        columns.filter(|(_, is_plain)| **is_plain).map(|((&column, field), _)| (column, field.data_type()))
+        are_plain(&self.footer, &self.columns, &self.schema, row_groups).into_iter().all(|is_plain| is_plain)
     }
 
     /// Decodes `chunks`, which have the columns, to so many rows at once.
@@ -87,21 +66,19 @@ impl ColumnDecoders {
     /// # Errors
     /// If they cannot be decoded, or not to the types that were planned.
     pub(super) fn decode(&self, chunks: &ColumnChunks, rows_at_once: usize) -> Result<RowGroupDecoder> {
-        let any_is_plain = self.is_plain.contains(&true);
-        let copies = any_is_plain && self.are_as_in_the_first(chunks.indices());
-        let all;
-        let levels = match any_is_plain && !copies {
-            false => self.others.as_ref(),
-            true => {
-                all = levels(&self.footer, &self.found, &self.columns)?;
-                Some(&all)
+        let is_plain = are_plain(&self.footer, &self.columns, &self.schema, chunks.indices());
+        let of_these;
+        let levels = match is_plain == self.in_first {
+            true => self.others.as_ref(),
+            false => {
+                of_these = levels_of_others(&self.footer, &self.found, &self.columns, &is_plain)?;
+                of_these.as_ref()
             }
         };
         let others = levels.map(|levels| {
             ParquetRecordBatchReader::try_new_with_row_groups(levels, chunks, rows_at_once, None)
         });
         let others = others.transpose()?;
-        let is_plain = if copies { self.is_plain.clone() } else { vec![false; self.columns.len()] };
 
         let decoded = others.as_ref().map(ParquetRecordBatchReader::schema);
         let types = decoded.iter().flat_map(|schema| schema.fields()).map(|field| field.data_type());
@@ -109,7 +86,7 @@ impl ColumnDecoders {
         if !types.eq(expected.map(|(field, _)| field.data_type())) {
             return internal_err!("columns are decoded to other types than planned");
         }
-        let plain = if copies { self.plain_columns(chunks, None)? } else { vec![] };
+        let plain = self.plain_columns(chunks, &is_plain, None)?;
         let (schema, rows) = (Arc::clone(&self.schema), chunks.num_rows());
         Ok(RowGroupDecoder { schema, is_plain, plain, others, rows, rows_at_once })
     }
@@ -127,24 +104,58 @@ impl ColumnDecoders {
         if !self.are_plain(chunks.indices()) {
             return internal_err!("rows of a column cannot be left out");
         }
-        let plain = self.plain_columns(chunks, Some(kept))?;
-        let (schema, is_plain) = (Arc::clone(&self.schema), self.is_plain.clone());
+        let is_plain = vec![true; self.columns.len()];
+        let plain = self.plain_columns(chunks, &is_plain, Some(kept))?;
+        let schema = Arc::clone(&self.schema);
         Ok(RowGroupDecoder { schema, is_plain, plain, others: None, rows: kept.count(), rows_at_once })
     }
 
-    fn plain_columns(&self, chunks: &ColumnChunks, kept: Option<&KeptRows>) -> Result<Vec<PlainColumn>> {
-        let plain = self.plain().map(|(column, data_type)| {
+    fn plain_columns(
+        &self,
+        chunks: &ColumnChunks,
+        is_plain: &[bool],
+        kept: Option<&KeptRows>,
+    ) -> Result<Vec<PlainColumn>> {
+        let columns = self.columns.iter().zip(self.schema.fields()).zip(is_plain);
+        let plain = columns.filter(|(_, is_plain)| **is_plain).map(|((&column, field), _)| {
             self.copied.add(chunks.indices().len());
-            Ok(PlainColumn::try_new(chunks, column, data_type.clone(), kept.cloned())?)
+            Ok(PlainColumn::try_new(chunks, column, field.data_type().clone(), kept.cloned())?)
         });
         plain.collect()
     }
 }
 
-fn levels(footer: &ParquetMetaData, found: &SchemaRef, columns: &[usize]) -> Result<FieldLevels> {
+/// Which of the `columns` of a file, which `schema` describes, are plain values in all of `row_groups`.
+fn are_plain(
+    footer: &ParquetMetaData,
+    columns: &[usize],
+    schema: &Schema,
+    row_groups: &[usize],
+) -> Vec<bool> {
+    let is_plain = |(&column, field): (&usize, &Arc<Field>)| {
+        let of_group = |&group: &usize| {
+            PlainValues::of(footer.row_group(group).column(column), field.data_type()).is_some()
+        };
+        row_groups.iter().all(of_group)
+    };
+    columns.iter().zip(schema.fields()).map(is_plain).collect()
+}
+
+/// Of those of `columns` that are not plain; `None` without any. `found`: all columns of the file.
+fn levels_of_others(
+    footer: &ParquetMetaData,
+    found: &Schema,
+    columns: &[usize],
+    is_plain: &[bool],
+) -> Result<Option<FieldLevels>> {
+    let others = columns.iter().zip(is_plain).filter(|(_, is_plain)| !**is_plain).map(|(&column, _)| column);
+    let others: Vec<usize> = others.collect();
+    if others.is_empty() {
+        return Ok(None);
+    }
     let descriptor = footer.file_metadata().schema_descr();
-    let mask = ProjectionMask::leaves(descriptor, columns.iter().copied());
-    Ok(parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?)
+    let mask = ProjectionMask::leaves(descriptor, others);
+    Ok(Some(parquet_to_arrow_field_levels(descriptor, mask, Some(found.fields()))?))
 }
 
 /// Decodes some row groups, one after the other.
