@@ -55,6 +55,7 @@ impl GroupByCodesExec {
             dictionaries: MetricBuilder::new(&self.metrics).counter("dictionaries", partition),
             texts: MetricBuilder::new(&self.metrics).counter("texts_compared", partition),
             counts_saved: MetricBuilder::new(&self.metrics).counter("counts_saved", partition),
+            values_shared: MetricBuilder::new(&self.metrics).counter("values_shared", partition),
         })
     }
 }
@@ -175,6 +176,8 @@ struct CodedTable {
     texts: Count,
     /// Rows that a function need not count, since it is known how many a group has.
     counts_saved: Count,
+    /// Values that a function need not look at, since another does.
+    values_shared: Count,
 }
 
 impl CodedTable {
@@ -184,6 +187,7 @@ impl CodedTable {
         self.texts.add(lookups.texts);
         let len = self.groups.len();
         self.counts_saved.add(self.states.uncounting() * rows.num_rows());
+        self.values_shared.add(self.states.sharing() * rows.num_rows());
         self.states.update(rows, self.groups.last(), len)
     }
 

@@ -1,25 +1,30 @@
 //! The states of aggregate functions, for groups of rows: DataFusion's own, but for those that need to know how many rows there
-//! are, which is known of each group.
+//! are, which is known of each group, and those that share a pass over a column of floats.
 
-use std::mem::{size_of, take};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
-use datafusion::common::cast::{as_boolean_array, as_int64_array};
-use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{Result, internal_err};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::{CastExpr, Literal};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions};
+
+use super::float_states::{FloatStates, Moment};
+use super::rows_of_groups::{Missing, too_many};
 
 /// The states of some aggregate functions.
 pub(super) struct GroupStates {
     functions: Vec<Function>,
+    /// What some of these share.
+    floats: Vec<FloatStates>,
 }
 
 struct Function {
@@ -31,14 +36,12 @@ struct Function {
 enum States {
     /// `count`: the rows of a group, but for those without a value.
     Count(Missing),
-    /// `avg` of floats: the same, and the sum.
-    Mean(Missing, Box<dyn GroupsAccumulator>),
+    /// `avg` of floats at a position of those that are shared.
+    Mean(usize),
+    /// `sum`, `min` or `max` of these.
+    Float(usize, Moment),
     Other(Box<dyn GroupsAccumulator>),
 }
-
-/// Rows of each group that have no value; of groups that are not here, none.
-#[derive(Default)]
-struct Missing(Vec<u64>);
 
 impl GroupStates {
     /// Those of the functions of `aggregate`.
@@ -49,20 +52,28 @@ impl GroupStates {
         let functions = aggregate.aggr_expr();
         let arguments = aggregate_expressions(functions, aggregate.mode(), 1)?;
         let schema = aggregate.input().schema();
+        let mut floats = vec![];
         let functions = functions.iter().zip(arguments).zip(aggregate.filter_expr());
         let functions = functions.map(|((function, arguments), filter)| {
             let states = match filter {
-                None => States::try_new(function, &arguments, &schema)?,
+                None => States::try_new(function, &arguments, &schema, &mut floats)?,
                 Some(_) => States::Other(function.create_groups_accumulator()?),
             };
             Ok(Function { arguments, filter: filter.clone(), states })
         });
-        Ok(Self { functions: functions.collect::<Result<_>>()? })
+        Ok(Self { functions: functions.collect::<Result<_>>()?, floats })
     }
 
     /// Functions that do not count rows on their own.
     pub(super) fn uncounting(&self) -> usize {
-        self.functions.iter().filter(|function| !matches!(function.states, States::Other(_))).count()
+        let counts = |function: &&Function| matches!(function.states, States::Count(_) | States::Mean(_));
+        self.functions.iter().filter(counts).count()
+    }
+
+    /// Functions that do not look at values, since others do.
+    pub(super) fn sharing(&self) -> usize {
+        let shares = |function: &&Function| matches!(function.states, States::Mean(_) | States::Float(..));
+        self.functions.iter().filter(shares).count() - self.floats.len()
     }
 
     /// Adds `rows`, each to one of `len` groups.
@@ -70,6 +81,7 @@ impl GroupStates {
     /// # Errors
     /// What arguments and filters give.
     pub(super) fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
+        self.floats.iter_mut().try_for_each(|floats| floats.update(rows, groups, len))?;
         self.functions.iter_mut().try_for_each(|function| function.update(rows, groups, len))
     }
 
@@ -78,6 +90,7 @@ impl GroupStates {
     /// # Errors
     /// None but those of DataFusion.
     pub(super) fn take(&mut self, rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        let floats = self.floats.iter_mut().map(|floats| floats.take(rows)).collect::<Result<Vec<_>>>()?;
         let mut columns = vec![];
         for function in &mut self.functions {
             match &mut function.states {
@@ -87,11 +100,15 @@ impl GroupStates {
                     let counts: Vec<i64> = counts.collect::<Result<_>>()?;
                     columns.push(Arc::new(Int64Array::from(counts)) as ArrayRef);
                 }
-                States::Mean(missing, sums) => {
-                    let sums = sums.state(EmitTo::All)?;
-                    let nulls = sums.first().and_then(|sums| sums.nulls()).cloned();
-                    columns.push(Arc::new(UInt64Array::try_new(missing.take(rows)?.into(), nulls)?));
-                    columns.extend(sums);
+                States::Mean(at) => {
+                    let Some(floats) = floats.get(*at) else { return internal_err!("no floats to share") };
+                    let counts = floats.counts.clone();
+                    columns.push(Arc::new(UInt64Array::try_new(counts.into(), floats.nulls.clone())?));
+                    columns.push(floats.of(Moment::Sum)?);
+                }
+                States::Float(at, moment) => {
+                    let Some(floats) = floats.get(*at) else { return internal_err!("no floats to share") };
+                    columns.push(floats.of(*moment)?);
                 }
                 States::Other(states) => columns.extend(states.state(EmitTo::All)?),
             }
@@ -103,10 +120,10 @@ impl GroupStates {
     pub(super) fn size(&self) -> usize {
         let of_functions = self.functions.iter().map(|function| match &function.states {
             States::Count(missing) => missing.size(),
-            States::Mean(missing, sums) => missing.size() + sums.size(),
+            States::Mean(_) | States::Float(..) => 0,
             States::Other(states) => states.size(),
         });
-        of_functions.sum()
+        of_functions.sum::<usize>() + self.floats.iter().map(FloatStates::size).sum::<usize>()
     }
 }
 
@@ -114,87 +131,63 @@ impl States {
     fn try_new(
         function: &AggregateFunctionExpr,
         arguments: &[Arc<dyn PhysicalExpr>],
-        schema: &Arc<Schema>,
+        schema: &Schema,
+        floats: &mut Vec<FloatStates>,
     ) -> Result<Self> {
-        if let [argument] = arguments
-            && !function.is_distinct()
-        {
-            if *function.fun() == *count_udaf() {
-                return Ok(Self::Count(Missing::default()));
-            }
-            if *function.fun() == *avg_udaf() && argument.data_type(schema)? == DataType::Float64 {
-                let sum = AggregateExprBuilder::new(sum_udaf(), vec![Arc::clone(argument)]);
-                let sum = sum.schema(Arc::clone(schema)).alias(function.name()).build()?;
-                return Ok(Self::Mean(Missing::default(), sum.create_groups_accumulator()?));
-            }
+        let [argument] = arguments else { return Ok(Self::Other(function.create_groups_accumulator()?)) };
+        if function.is_distinct() {
+            return Ok(Self::Other(function.create_groups_accumulator()?));
         }
-        Ok(Self::Other(function.create_groups_accumulator()?))
+        let name = function.fun();
+        if *name == *count_udaf() {
+            return Ok(Self::Count(Missing::default()));
+        }
+        let moment = match name {
+            name if *name == *avg_udaf() || *name == *sum_udaf() => Moment::Sum,
+            name if *name == *min_udaf() => Moment::Least,
+            name if *name == *max_udaf() => Moment::Greatest,
+            _ => return Ok(Self::Other(function.create_groups_accumulator()?)),
+        };
+        let at = match floats.iter().position(|floats| floats.is_of(argument)) {
+            Some(at) => at,
+            None => {
+                let Some(of_argument) = FloatStates::try_new(argument, schema)? else {
+                    return Ok(Self::Other(function.create_groups_accumulator()?));
+                };
+                floats.push(of_argument);
+                floats.len() - 1
+            }
+        };
+        floats[at].ask_for(moment);
+        Ok(if *name == *avg_udaf() { Self::Mean(at) } else { Self::Float(at, moment) })
     }
 }
 
 impl Function {
     fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
-        if let (States::Count(_), [argument]) = (&self.states, self.arguments.as_slice())
-            && argument.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null())
-        {
-            return Ok(());
-        }
-        let evaluate = |expr: &Arc<dyn PhysicalExpr>| evaluate(expr, rows);
-        let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
+        let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
         match &mut self.states {
+            States::Mean(_) | States::Float(..) => {}
             States::Count(missing) => {
-                missing.note(&arguments, groups, len);
-                Ok(())
-            }
-            States::Mean(missing, sums) => {
-                missing.note(&arguments, groups, len);
-                sums.update_batch(&arguments, groups, None, len)
+                let [argument] = self.arguments.as_slice() else {
+                    return internal_err!("count has one argument");
+                };
+                if argument.downcast_ref::<Literal>().is_none_or(|literal| literal.value().is_null()) {
+                    let nulls = evaluate(argument)?.logical_nulls();
+                    if let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) {
+                        missing.note(&nulls, groups, len);
+                    }
+                }
             }
             States::Other(states) => {
+                let arguments = self.arguments.iter().map(evaluate).collect::<Result<Vec<ArrayRef>>>()?;
                 let filter =
                     self.filter.as_ref().map(|filter| filter.evaluate(rows)?.into_array(rows.num_rows()));
                 let filter = filter.transpose()?;
                 let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
-                states.update_batch(&arguments, groups, filter, len)
+                states.update_batch(&arguments, groups, filter, len)?;
             }
         }
+        Ok(())
     }
-}
-
-impl Missing {
-    fn note(&mut self, arguments: &[ArrayRef], groups: &[usize], len: usize) {
-        let nulls = arguments.first().and_then(|values| values.logical_nulls());
-        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return };
-        self.0.resize(len, 0);
-        for (&group, _) in groups.iter().zip(&nulls).filter(|(_, is_there)| !is_there) {
-            self.0[group] += 1;
-        }
-    }
-
-    /// How many of `rows` have a value, of each group; forgets it.
-    fn take(&mut self, rows: &[u64]) -> Result<Vec<u64>> {
-        let missing = take(&mut self.0).into_iter().chain(std::iter::repeat(0));
-        let counts = rows.iter().zip(missing).map(|(rows, missing)| rows.checked_sub(missing));
-        counts.map(|count| count.ok_or_else(too_many)).collect()
-    }
-
-    fn size(&self) -> usize {
-        size_of::<u64>() * self.0.capacity()
-    }
-}
-
-/// The values of `expr`. A cast of whole numbers to floats, which is what their mean comes with, is made without a test of each.
-fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
-    if let Some(cast) = expr.downcast_ref::<CastExpr>()
-        && *cast.cast_type() == DataType::Float64
-        && cast.expr().data_type(&rows.schema())? == DataType::Int64
-    {
-        let values = cast.expr().evaluate(rows)?.into_array(rows.num_rows())?;
-        return Ok(Arc::new(as_int64_array(&values)?.unary::<_, Float64Type>(|value| value as f64)));
-    }
-    expr.evaluate(rows)?.into_array(rows.num_rows())
-}
-
-fn too_many() -> DataFusionError {
-    internal_datafusion_err!("a group has more rows than were counted")
 }
