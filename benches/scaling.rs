@@ -9,8 +9,8 @@
 //!
 //! - rows: `stations` (means by station), `years` (counts by year), `filter` (a tenth of the rows, scattered, is averaged),
 //!   `area` (rows within a coast of 1,000 vertices);
-//! - batches, of the same rows: `open` in a new session, `count` of all rows, `filter` that keeps a hundredth of them, next
-//!   to each other, and `stations`;
+//! - batches, of the same rows: `open` in a new session, `first` the first count of all rows there and `count` the next ones,
+//!   `filter` that keeps a hundredth of the rows, next to each other, `scattered` that keeps a hundredth all over, and `stations`;
 //! - partitions: `stations`, and `copy`: a tenth of the rows, scattered, to one file, in order;
 //! - vertices: rows within a coast; `first` with the coast as text that was not seen before, one run, `again` when it was;
 //! - kept rows: all columns of the rows that a scattered filter keeps, with `odp.pushdown_filters` and without.
@@ -45,6 +45,7 @@ use tokio::runtime::Runtime;
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const RUNS: usize = 3;
+const OPENINGS: usize = 15;
 const FILES: usize = 10;
 const BATCHES: usize = 100;
 
@@ -53,6 +54,7 @@ const DRAWS: usize = 2_000_000;
 
 const STATIONS: &str = "SELECT station_id, avg(temperature_c), min(temperature_c), max(temperature_c), \
                         avg(depth_m), count(depth_m) FROM obs GROUP BY station_id ORDER BY station_id";
+const COUNT: &str = "SELECT count(*) FROM obs";
 const YEARS: &str = "SELECT date_part('year', \"timestamp\") AS y, count(*) FROM obs GROUP BY y ORDER BY y";
 
 /// Where the data is, and how much of it.
@@ -209,19 +211,24 @@ async fn batches(bench: &Bench) -> Result<()> {
         1_577_836_800_000_000 + last * 60_000_000,
     );
     let title = format!("Batches of the same {rows} rows");
-    let mut table = Table::new(&title, "batches", &["open", "count", "filter", "stations"]);
+    let scattered = format!("SELECT avg(temperature_c), count(*) FROM obs WHERE draw < {}", DRAWS / 100);
+    let columns = ["open", "first", "count", "filter", "scattered", "stations"];
+    let mut table = Table::new(&title, "batches", &columns);
     for batches in [10, 100, 1_000, 10_000].into_iter().filter(|batches| *batches <= rows) {
         let directory = bench.dataset(rows, batches).await?;
-        let mut opening = vec![];
-        for _ in 0..=RUNS {
+        let (mut opening, mut first) = (vec![], vec![]);
+        for _ in 0..=OPENINGS {
             let start = Instant::now();
-            session(&directory, None).await?;
+            let ctx = session(&directory, None).await?;
             opening.push(start.elapsed());
+            let start = Instant::now();
+            run(&ctx, COUNT).await?;
+            first.push(start.elapsed());
         }
-        opening.remove(0);
-        let mut times = vec![median(opening)];
+        // The first of the process finds nothing in the processor's caches.
+        let mut times = vec![median(opening.split_off(1)), median(first.split_off(1))];
         let ctx = session(&directory, None).await?;
-        for query in ["SELECT count(*) FROM obs", &filter, STATIONS] {
+        for query in [COUNT, &filter, &scattered, STATIONS] {
             times.push(timed(&ctx, query).await?);
         }
         table.line(batches as f64, times);

@@ -135,13 +135,15 @@ async fn text_is_grouped_by_its_codes() -> Result<()> {
             assert!(dictionaries == row_groups || partitions > 2 && dictionaries > row_groups, "{shown}");
             assert!(metric(&plan, "texts_compared") <= partitions * row_groups * 123, "{shown}");
             assert_eq!(metric(&plan, "counts_saved"), 440_000, "of two functions that count");
+            assert_eq!(metric(&plan, "values_shared"), 220_000, "of the greatest temperature");
             assert_eq!(metric(&plan, "run_retries"), 0);
 
             let off = session(partitions, &[("odp.group_by_codes", "false")])?;
             open(&off, dir.path()).await?;
             let (without, plan) = run(&off, BY_STATION).await?;
             assert!(!self::shown(&plan).contains(OPERATOR));
-            assert_eq!((metric(&plan, CODED), metric(&plan, "counts_saved")), (0, 0));
+            let saved = [CODED, "counts_saved", "values_shared"].map(|name| metric(&plan, name));
+            assert_eq!(saved, [0; 3]);
             check(&without, &expected)?;
         }
     }
@@ -184,6 +186,12 @@ async fn all_that_groups_by_text_gives_what_it_gives_without_codes() -> Result<(
             "SELECT station, avg(CASE WHEN id % 50 = 7 THEN temperature END), count(CASE WHEN id % 50 = 7 THEN 1 END), \
              count(temperature) FILTER (WHERE depth > 150), avg(temperature) FILTER (WHERE depth > 150) FROM t \
              GROUP BY station ORDER BY 1",
+            true,
+        ),
+        (
+            "SELECT station, sum(temperature) AS s, min(temperature) AS l, avg(temperature) AS m, max(temperature) AS g, \
+             avg(depth) AS d, sum(CASE WHEN id % 50 = 7 THEN temperature END) AS u, \
+             min(temperature) FILTER (WHERE depth > 150) AS f, max(depth) AS i FROM t GROUP BY station ORDER BY station",
             true,
         ),
         (
