@@ -182,20 +182,31 @@ impl DatasetSnapshot {
         statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
     }
 
+    /// The row groups that the contiguous batches in `range` read, all of one file, if they are all of their rows.
+    pub(crate) fn whole_row_groups(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let batches = self.parts.batches.get(range)?;
+        let (first, last) = batches.first().zip(batches.last())?;
+        let row_groups = first.row_groups.start..last.row_groups.end;
+        let last_group = self.file_of(last).row_groups.get(row_groups.end.checked_sub(1)?)?;
+        let begins = first.skipped_rows == 0;
+        let ends = last.is_whole || last.skipped_rows + last.rows == last_group.rows;
+        (begins && ends && first.file_index == last.file_index).then_some(row_groups)
+    }
+
     /// What DataFusion's scan opens to read the contiguous batches in `range`, all of one file. `is_described`: with
     /// their statistics.
     pub(crate) fn partitioned_file(&self, range: Range<usize>, is_described: bool) -> PartitionedFile {
-        let (first, last) = (&self.parts.batches[range.start], &self.parts.batches[range.end - 1]);
+        let first = &self.parts.batches[range.start];
         let file = self.file_of(first);
         let mut opened = PartitionedFile::new_from_meta(file.object_meta.clone());
         opened.partition_values.clone_from(&file.partition_values);
         // Not `with_statistics`: that takes partition values for not null.
         opened.statistics = is_described.then(|| self.range_statistics(range.clone()));
-        let span = &self.parts.batches[range];
-        if span.iter().all(|batch| batch.is_whole) {
+        let span = &self.parts.batches[range.clone()];
+        if let Some(row_groups) = self.whole_row_groups(range) {
             // A row group belongs to the range that holds the offset of its first page.
-            let start = file.row_groups[first.row_groups.start].offset;
-            let end = file.row_groups.get(last.row_groups.end).map_or(file.object_meta.size, |g| g.offset);
+            let start = file.row_groups[row_groups.start].offset;
+            let end = file.row_groups.get(row_groups.end).map_or(file.object_meta.size, |g| g.offset);
             if let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end))
                 && file.has_ordered_offsets
             {

@@ -21,6 +21,9 @@ const MERGED: usize = 64;
 /// Rows of a partition, on average and at least, where partitions are read one after the other: some record batches.
 const SHORT_RUN: u64 = 64 << 10;
 
+/// Fewer partitions than asked for, by this factor at most, if they are short and end with row groups.
+const FEWER: usize = 4;
+
 /// Such partitions, at most.
 const MOST_SHORT_RUNS: usize = 1024;
 
@@ -136,10 +139,28 @@ pub(super) fn merged_groups(
         .collect()
 }
 
-/// The positions in `kept` cut into at most `limit` ranges.
+/// The positions in `kept` cut into at most `limit` ranges. These do not end within a row group if there are as many row groups,
+/// or if they would be short: each reads pages, and opens a decoder.
 fn cut(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize, shares: Shares) -> Vec<Range<usize>> {
     let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
-    cut_by_rows(&rows, limit, shares)
+    let starts: Vec<usize> = (0..kept.len()).filter(|&at| !is_within(snapshot, kept, at)).collect();
+    let all: u64 = rows.iter().copied().fold(0, u64::saturating_add);
+    let are_short = all / (limit.max(1) as u64) < SHORT_RUN;
+    let few = if are_short { limit.div_ceil(FEWER) } else { limit };
+    if starts.len() == kept.len() || starts.len() < few {
+        return cut_by_rows(&rows, limit, shares);
+    }
+    let end = |unit: usize| starts.get(unit + 1).copied().unwrap_or(kept.len());
+    let of_unit = |unit: usize| rows[starts[unit]..end(unit)].iter().copied().fold(0, u64::saturating_add);
+    let of_units: Vec<u64> = (0..starts.len()).map(of_unit).collect();
+    let groups = cut_by_rows(&of_units, limit, shares).into_iter();
+    groups.map(|units| starts[units.start]..end(units.end - 1)).collect()
+}
+
+/// Whether the batch at a position in `kept` continues a row group that the one before it begins.
+fn is_within(snapshot: &DatasetSnapshot, kept: &[usize], at: usize) -> bool {
+    let batch = kept[at];
+    at > 0 && kept[at - 1] + 1 == batch && snapshot.batches()[batch].skipped_rows > 0
 }
 
 fn cut_by_rows(all: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {

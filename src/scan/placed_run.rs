@@ -21,11 +21,14 @@ use super::late_columns::LateRun;
 use super::morsels::{Rows, read_on};
 use super::run_decoder::{RowGroupRun, RunScan};
 use super::source::BatchRun;
-use crate::dataset::{BatchMetadata, DatasetSnapshot};
+use crate::dataset::DatasetSnapshot;
 
 /// Rows between two decisions, at first; twice as many each time, since the Parquet source is opened for each.
 const FIRST_ROWS: u64 = 64 << 10;
 const MOST_ROWS: u64 = 4 << 20;
+
+/// Rows of a row group that are decided about at a time though it is cut into batches, at most.
+const MOST_IN_ONE: u64 = 256 << 10;
 
 /// Both ways to read a partition of a scan.
 pub(super) struct PlacedScan {
@@ -195,8 +198,8 @@ impl Run {
         self.scan.snapshot.batches()[batches.clone()].iter().map(|batch| batch.rows).sum()
     }
 
-    /// The next batches, at least one, that have as many rows as are to be decided about, or all that follow of which all rows
-    /// match.
+    /// The next batches, at least one, that have as many rows as are to be decided about and do not end within a row group, if it
+    /// is not large; or all that follow of which all rows match.
     fn take_next(&mut self) -> Option<Range<usize>> {
         if self.ahead.is_empty() {
             return None;
@@ -204,8 +207,14 @@ impl Run {
         let start = self.ahead.start;
         let is_proven = self.is_proven(start);
         let mut rows = 0;
-        while (is_proven || rows < self.rows)
-            && !self.ahead.is_empty()
+        let snapshot = Arc::clone(&self.scan.snapshot);
+        let is_within = |batch: usize| {
+            let batch = &snapshot.batches()[batch];
+            let group = snapshot.file_of(batch).row_groups.get(batch.row_groups.start);
+            batch.skipped_rows > 0 && group.is_some_and(|group| group.rows <= MOST_IN_ONE)
+        };
+        while !self.ahead.is_empty()
+            && (is_proven || rows < self.rows || is_within(self.ahead.start))
             && self.is_proven(self.ahead.start) == is_proven
         {
             rows += self.rows_of(&(self.ahead.start..self.ahead.start + 1));
@@ -243,8 +252,7 @@ impl Run {
 
     /// The row groups of `batches`, if they are these as a whole.
     fn whole_row_groups(&self, batches: &Range<usize>) -> Option<Vec<usize>> {
-        let of_part = &self.scan.snapshot.batches()[batches.clone()];
-        of_part.iter().all(|batch| batch.is_whole).then(|| row_groups_of(of_part))
+        self.scan.snapshot.whole_row_groups(batches.clone()).map(Vec::from_iter)
     }
 
     async fn open_inside(
@@ -259,7 +267,8 @@ impl Run {
         if self.is_proven(batches.start)
             && let Some(without_filter) = &scan.without_filter
         {
-            let row_groups = row_groups_of(&scan.snapshot.batches()[batches.clone()]);
+            let of_part = &scan.snapshot.batches()[batches.clone()];
+            let row_groups: Vec<usize> = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
             scan.metrics.proven.add(row_groups.len());
             let file = self.part_of_file(batches.clone());
             let rows = without_filter.read(RowGroupRun::whole(file, row_groups)).await?;
@@ -348,10 +357,6 @@ impl Run {
             PartRows::Unfiltered(_) => {}
         }
     }
-}
-
-fn row_groups_of(batches: &[BatchMetadata]) -> Vec<usize> {
-    batches.iter().flat_map(|batch| batch.row_groups.clone()).collect()
 }
 
 /// Rows that `filter` leaves of what is decoded; `None` at the end. An error, or a panic, is [`Failed`].

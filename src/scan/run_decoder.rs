@@ -301,12 +301,10 @@ impl Debug for RunMorselizer {
 impl Morselizer for RunMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let batches = file.extension::<BatchRun>().map(|run| run.0.clone());
-        let of_run = batches.and_then(|batches| self.scan.snapshot.batches().get(batches));
-        let whole = of_run.filter(|of_run| of_run.iter().all(|batch| batch.is_whole));
-        let Some((first, last)) = whole.and_then(|of_run| of_run.first().zip(of_run.last())) else {
+        let whole = batches.and_then(|batches| self.scan.snapshot.whole_row_groups(batches));
+        let Some(row_groups) = whole.map(Vec::from_iter) else {
             return self.inner.plan_file(file);
         };
-        let row_groups = (first.row_groups.start..last.row_groups.end).collect();
         let run = RowGroupRun::whole(file, row_groups);
         Ok(Box::new(WholeBatches { scan: Arc::clone(&self.scan), inner: Arc::clone(&self.inner), run }))
     }
