@@ -193,6 +193,13 @@ impl DatasetSnapshot {
         (begins && ends && first.file_index == last.file_index).then_some(row_groups)
     }
 
+    /// The same, but for those without rows.
+    pub(crate) fn whole_row_groups_with_rows(&self, range: Range<usize>) -> Option<Vec<usize>> {
+        let row_groups = self.whole_row_groups(range.clone())?;
+        let file = self.file_of(self.parts.batches.get(range.start)?);
+        Some(row_groups.filter(|&group| file.row_groups[group].rows > 0).collect())
+    }
+
     /// What DataFusion's scan opens to read the contiguous batches in `range`, all of one file. `is_described`: with
     /// their statistics.
     pub(crate) fn partitioned_file(&self, range: Range<usize>, is_described: bool) -> PartitionedFile {

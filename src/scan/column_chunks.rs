@@ -140,6 +140,10 @@ impl ChunksOfColumn {
         let column = row_group.column(self.column);
         Ok(Some((column, ChunkPages::try_new(column, rows(row_group)?, bytes)?)))
     }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.bytes.len() == 0
+    }
 }
 
 impl Iterator for ChunksOfColumn {
@@ -278,17 +282,17 @@ impl StoredPage {
         self.compressed.is_some()
     }
 
-    /// The page, without its header, in place of what `decompressed` has.
+    /// The page, without its header, in place of what `decompressed` has. With room behind a page for what it unpacks on the way,
+    /// the decompressor copies less.
     ///
     /// # Errors
     /// If it cannot be decompressed.
-    pub(super) fn decompress(&self, decompressed: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn decompress(&self, decompressed: &mut Vec<u8>, with_room: bool) -> Result<()> {
         decompressed.clear();
         let body = self.page.buffer();
         match self.compressed {
             Some(compressed) => {
-                // With room behind the page for what it unpacks on the way, the decompressor copies less.
-                let room = if compressed.size < LEAST_WITH_ROOM { 0 } else { ROOM };
+                let room = if with_room && compressed.size >= LEAST_WITH_ROOM { ROOM } else { 0 };
                 decompress(body, compressed, compressed.size.saturating_add(room), decompressed)
             }
             None => {

@@ -78,7 +78,7 @@ impl FilterFirst {
             let mut of_batch = of_file.iter().skip(batch.row_groups.start).take(batch.row_groups.len());
             batch.row_groups.len() == 1 && of_batch.all(|group| group.uncompressed_bytes <= MOST_BYTES)
         };
-        // Parts of row groups have these twice.
+        // Several parts of a row group are but one.
         batches.len() > 1 && snapshot.batches()[batches].iter().all(|batch| batch.is_whole && is_small(batch))
     }
 

@@ -21,9 +21,6 @@ const MERGED: usize = 64;
 /// Rows of a partition, on average and at least, where partitions are read one after the other: some record batches.
 const SHORT_RUN: u64 = 64 << 10;
 
-/// Fewer partitions than asked for, by this factor at most, if they are short and end with row groups.
-const FEWER: usize = 4;
-
 /// Such partitions, at most.
 const MOST_SHORT_RUNS: usize = 1024;
 
@@ -48,7 +45,7 @@ pub(super) fn planned_groups(
     let is_many = kept.len() > MOST_SINGLE;
     if let Some(limit) = merged_at_once(kept.len(), partition_limit) {
         if reads_columns {
-            return merged_groups(snapshot, kept, limit, Shares::Equal);
+            return merged_groups(snapshot, kept, limit, limit, Shares::Equal);
         }
         let counted = |group: Range<usize>| {
             let rows =
@@ -58,7 +55,7 @@ pub(super) fn planned_groups(
                 Statistics::new_unknown(snapshot.table_schema().table_schema()).with_num_rows(rows);
             FileGroup::new(files(snapshot, &kept[group], false)).with_statistics(Arc::new(statistics))
         };
-        return cut(snapshot, kept, limit, Shares::Equal).into_iter().map(counted).collect();
+        return cut(snapshot, kept, limit, limit, Shares::Equal).into_iter().map(counted).collect();
     }
     let group = |&i: &usize| {
         let file = snapshot.partitioned_file(i..i + 1, !is_many).with_extension(BatchRun(i..i + 1));
@@ -80,7 +77,7 @@ pub(super) fn short_runs(
     let rows = kept.iter().map(|&i| snapshot.batches()[i].rows).fold(0, u64::saturating_add);
     let most = usize::try_from(rows / SHORT_RUN).unwrap_or(usize::MAX).min(MOST_SHORT_RUNS).min(kept.len());
     let may_be_cut = most > groups.len() && reads_all(groups, kept);
-    may_be_cut.then(|| merged_groups(snapshot, kept, most, Shares::Equal))
+    may_be_cut.then(|| merged_groups(snapshot, kept, most, most, Shares::Equal))
 }
 
 /// Whether `groups` are the kept batches in their order.
@@ -124,29 +121,37 @@ impl Shares {
     }
 }
 
-/// The kept batches in at most `limit` groups of contiguous runs, that have these shares of the rows, about.
+/// The kept batches in at most `limit` groups of contiguous runs, that have these shares of the rows, about; fewer, but at least
+/// `least`, to keep the batches of a row group together.
 pub(super) fn merged_groups(
     snapshot: &DatasetSnapshot,
     kept: &[usize],
     limit: usize,
+    least: usize,
     shares: Shares,
 ) -> Vec<FileGroup> {
     let runs = runs_by_file(snapshot, kept);
     let is_described = runs.len() <= MOST_DESCRIBED;
-    cut(snapshot, kept, limit, shares)
+    cut(snapshot, kept, limit, least, shares)
         .into_iter()
         .map(|group| file_group(snapshot, &kept[group], is_described))
         .collect()
 }
 
-/// The positions in `kept` cut into at most `limit` ranges. These do not end within a row group if there are as many row groups,
-/// or if they would be short: each reads pages, and opens a decoder.
-fn cut(snapshot: &DatasetSnapshot, kept: &[usize], limit: usize, shares: Shares) -> Vec<Range<usize>> {
+/// The positions in `kept` cut into at most `limit` ranges. These do not end within a row group if there are as many row groups;
+/// or, where ranges would be short, at least `least`: each reads pages, and opens a decoder.
+fn cut(
+    snapshot: &DatasetSnapshot,
+    kept: &[usize],
+    limit: usize,
+    least: usize,
+    shares: Shares,
+) -> Vec<Range<usize>> {
     let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
     let starts: Vec<usize> = (0..kept.len()).filter(|&at| !is_within(snapshot, kept, at)).collect();
     let all: u64 = rows.iter().copied().fold(0, u64::saturating_add);
     let are_short = all / (limit.max(1) as u64) < SHORT_RUN;
-    let few = if are_short { limit.div_ceil(FEWER) } else { limit };
+    let few = if are_short { least.min(limit) } else { limit };
     if starts.len() == kept.len() || starts.len() < few {
         return cut_by_rows(&rows, limit, shares);
     }

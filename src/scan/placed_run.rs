@@ -199,7 +199,7 @@ impl Run {
     }
 
     /// The next batches, at least one, that have as many rows as are to be decided about and do not end within a row group, if it
-    /// is not large; or all that follow of which all rows match.
+    /// is not large and goes on in this run; or all that follow of which all rows match.
     fn take_next(&mut self) -> Option<Range<usize>> {
         if self.ahead.is_empty() {
             return None;
@@ -252,7 +252,7 @@ impl Run {
 
     /// The row groups of `batches`, if they are these as a whole.
     fn whole_row_groups(&self, batches: &Range<usize>) -> Option<Vec<usize>> {
-        self.scan.snapshot.whole_row_groups(batches.clone()).map(Vec::from_iter)
+        self.scan.snapshot.whole_row_groups_with_rows(batches.clone())
     }
 
     async fn open_inside(

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use datafusion::arrow::array::{ArrayData, ArrayRef, make_array};
 use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::physical_plan::metrics::Count;
 use parquet::errors::{ParquetError, Result};
 
 use super::column_chunks::{ChunkPages, ChunksOfColumn, ColumnChunks, StoredPage};
@@ -35,6 +36,10 @@ pub(super) struct PlainColumn {
     left: Left,
     /// What pages are decompressed to, one after the other.
     buffer: Vec<u8>,
+    /// The buffer may be larger than a page.
+    has_room: bool,
+    /// Column chunks that are copied.
+    copied: Count,
 }
 
 /// The values of the last page that were not given yet.
@@ -46,7 +51,8 @@ enum Left {
 }
 
 impl PlainColumn {
-    /// Of the column at `column` among those of the file, as `data_type`, the rows that are `kept`; all without.
+    /// Of the column at `column` among those of the file, as `data_type`, the rows that are `kept`; all without. `has_room`: it is
+    /// one of few that are read at a time.
     ///
     /// # Errors
     /// If the column was not read.
@@ -55,9 +61,12 @@ impl PlainColumn {
         column: usize,
         data_type: DataType,
         kept: Option<KeptRows>,
+        has_room: bool,
+        copied: Count,
     ) -> Result<Self> {
         let chunks = chunks.pages_of(column)?;
-        Ok(Self { data_type, chunks, open: None, kept, left: Left::Buffered(0..0), buffer: vec![] })
+        let left = Left::Buffered(0..0);
+        Ok(Self { data_type, chunks, open: None, kept, left, buffer: vec![], has_room, copied })
     }
 
     /// The values of the next rows.
@@ -87,6 +96,30 @@ impl PlainColumn {
         Ok(make_array(array.build()?))
     }
 
+    /// After the last values.
+    ///
+    /// # Errors
+    /// If there are more.
+    pub(super) fn end(&mut self) -> Result<()> {
+        // Pages without a row that is kept may follow; all rows are counted as they are taken.
+        if self.kept.is_some() {
+            return Ok(());
+        }
+        loop {
+            let is_empty = match &self.left {
+                Left::Stored(bytes) => bytes.is_empty(),
+                Left::Buffered(range) => range.is_empty(),
+            };
+            if !is_empty {
+                return Err(invalid("has more values than its row groups have rows"));
+            }
+            if self.open.is_none() && self.chunks.is_over() {
+                return Ok(());
+            }
+            self.read_page()?;
+        }
+    }
+
     /// Puts the values of the next page in `left`, those that are kept.
     fn read_page(&mut self) -> Result<()> {
         let Some((pages, plain)) = &mut self.open else {
@@ -95,6 +128,7 @@ impl PlainColumn {
             };
             let plain = PlainValues::of(column, &self.data_type).ok_or_else(|| invalid("is encoded"))?;
             self.open = Some((pages, plain));
+            self.copied.add(1);
             return Ok(());
         };
         let (plain, Some(stored)) = (*plain, pages.next_stored()?) else {
@@ -121,7 +155,7 @@ impl PlainColumn {
                 Left::Stored(body.slice(plain.of_page(&stored.page, body)?))
             }
             true => {
-                stored.decompress(&mut self.buffer)?;
+                stored.decompress(&mut self.buffer, self.has_room)?;
                 Left::Buffered(plain.of_page(&stored.page, &self.buffer)?)
             }
         };
@@ -141,7 +175,7 @@ impl PlainColumn {
             };
             if stored.is_compressed() {
                 let mut whole = WHOLE_PAGE.take();
-                stored.decompress(&mut whole)?;
+                stored.decompress(&mut whole, true)?;
                 copy(&whole)?;
                 if whole.capacity() <= MOST_KEPT {
                     WHOLE_PAGE.set(whole);

@@ -143,7 +143,7 @@ fn are_all_there(mut levels: &[u8], rows: usize) -> bool {
                 byte.trailing_ones() as usize >= bits.min(8)
             }),
         };
-        if !is_there || of_run == 0 {
+        if !is_there && of_run > 0 {
             return false;
         }
         known += of_run;
@@ -212,6 +212,7 @@ mod tests {
         assert!(!are_all_there(&[0xd8, 0x04, 0], 300), "NULL");
         assert!(!are_all_there(&[0x03, 0b0001_0111], 5), "NULL");
         assert!(!are_all_there(&[0x05, 0xff], 16), "a byte is missing");
+        assert!(are_all_there(&[0x00, 0, 0x01, 0x06, 1], 3), "empty runs, and one of three");
         assert!(!are_all_there(&[0x00, 1], 3), "an empty run");
         assert!(!are_all_there(&[0x80; 12], 3), "no number");
     }

@@ -145,7 +145,7 @@ impl PinnedReaderFactory {
             cache: Arc::clone(&self.cache),
             page_index: self.page_index,
             planned: file.extension::<BatchRun>().map(|run| (Arc::clone(&self.snapshot), run.0.start)),
-            small_until: end_of_small_run(file),
+            small_until: end_of_small_run(file, &self.snapshot),
             ahead: None,
             last_start: 0,
             bytes_ahead: self.bytes_ahead.clone(),
@@ -181,9 +181,13 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
     }
 }
 
-/// Where the run of batches that `file` stands for ends; `None` unless they are several, and small.
-fn end_of_small_run(file: &PartitionedFile) -> Option<u64> {
-    let batches = u64::try_from(file.extension::<BatchRun>()?.0.len()).ok()?;
+/// Where the run of batches that `file` stands for ends; `None` unless they are several row groups, and small.
+fn end_of_small_run(file: &PartitionedFile, snapshot: &DatasetSnapshot) -> Option<u64> {
+    let batches = snapshot.batches().get(file.extension::<BatchRun>()?.0.clone())?;
+    if batches.iter().any(|batch| !batch.is_whole) {
+        return None;
+    }
+    let batches = u64::try_from(batches.len()).ok()?;
     let range = file.range.as_ref()?;
     let (start, end) = (u64::try_from(range.start).ok()?, u64::try_from(range.end).ok()?);
     (batches > 1 && end.saturating_sub(start) <= SMALL.saturating_mul(batches)).then_some(end)

@@ -16,12 +16,15 @@ use super::kept_rows::KeptRows;
 use super::plain_column::PlainColumn;
 use super::plain_values::PlainValues;
 
+/// Columns that are copied, at most, for the room that each of them has to be worth it.
+const MOST_WITH_ROOM: usize = 16;
+
 /// How each of some columns of a file is decoded.
 pub(super) struct ColumnDecoders {
     footer: Arc<ParquetMetaData>,
     /// All columns of the file.
     found: SchemaRef,
-    /// Positions of those that are decoded among the columns of the file, ascending; and among the leaves of its schema.
+    /// Positions of those that are decoded among the leaves of the file, ascending.
     columns: Arc<[usize]>,
     /// Of these.
     schema: SchemaRef,
@@ -34,7 +37,7 @@ pub(super) struct ColumnDecoders {
 }
 
 impl ColumnDecoders {
-    /// `columns` are positions among those of the file, which has none inside others, `schema` is theirs.
+    /// `columns` are positions among the leaves of the file, none of them inside others, and `schema` is theirs.
     ///
     /// # Errors
     /// If they have no place in Arrow.
@@ -117,9 +120,10 @@ impl ColumnDecoders {
         kept: Option<&KeptRows>,
     ) -> Result<Vec<PlainColumn>> {
         let columns = self.columns.iter().zip(self.schema.fields()).zip(is_plain);
+        let has_room = is_plain.iter().filter(|is_plain| **is_plain).count() <= MOST_WITH_ROOM;
         let plain = columns.filter(|(_, is_plain)| **is_plain).map(|((&column, field), _)| {
-            self.copied.add(chunks.indices().len());
-            Ok(PlainColumn::try_new(chunks, column, field.data_type().clone(), kept.cloned())?)
+            let (data_type, copied) = (field.data_type().clone(), self.copied.clone());
+            Ok(PlainColumn::try_new(chunks, column, data_type, kept.cloned(), has_room, copied)?)
         });
         plain.collect()
     }
@@ -183,6 +187,7 @@ impl RowGroupDecoder {
             return internal_err!("{of_others} rows are decoded, expected {rows}");
         }
         if rows == 0 {
+            self.plain.iter_mut().try_for_each(PlainColumn::end)?;
             return Ok(None);
         }
         let mut others = others.iter().flat_map(RecordBatch::columns);
@@ -225,6 +230,7 @@ mod tests {
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::basic::{Compression, Encoding, ZstdLevel};
+    use parquet::file::metadata::ParquetMetaDataBuilder;
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
     use super::*;
@@ -295,8 +301,11 @@ mod tests {
                 Some(kept) => decoders.decode_kept(&chunks, &KeptRows::new(kept.clone()), 64),
             };
             let rows = decoder.ok()?.collect::<Result<Vec<_>>>().ok()?;
-            let (last, others) = rows.split_last()?;
-            assert!(others.iter().all(|rows| rows.num_rows() == 64) && (1..=64).contains(&last.num_rows()));
+            if let Some((last, others)) = rows.split_last() {
+                assert!(
+                    others.iter().all(|rows| rows.num_rows() == 64) && (1..=64).contains(&last.num_rows())
+                );
+            }
             Some((copied.value(), joined(schema, rows)?))
         };
         catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
@@ -353,11 +362,32 @@ mod tests {
                     assert_eq!(Some(found), expected(&file, Some(&kept)), "{compression} {version:?}");
                     assert_eq!(copied, 16);
                 }
-                assert_eq!(decoded(&file, Some(&kept(|_| false))), None, "no rows");
+                assert!(decoded(&file, Some(&kept(|_| false))).is_some_and(|(_, rows)| rows.num_rows() == 0));
             }
         }
         let file = file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0, true);
         assert_eq!(decoded(&file, Some(&kept(|_| true))), None, "a text has no rows to leave out");
+    }
+
+    #[test]
+    fn more_values_than_rows_are_an_error() {
+        let file = file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0, false);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+        let (footer, schema) = (builder.metadata(), builder.schema());
+        for (rows, is_right) in [(300, true), (200, false), (250, false)] {
+            let group = footer.row_group(0).clone().into_builder().set_num_rows(rows).build().unwrap();
+            let footer = ParquetMetaDataBuilder::new(footer.file_metadata().clone()).add_row_group(group);
+            let (footer, columns) = (Arc::new(footer.build()), Arc::<[usize]>::from([1]));
+            let ranges = ColumnChunks::ranges(&footer, 0, &columns).unwrap();
+            let range = usize::try_from(ranges[0].start).unwrap()..usize::try_from(ranges[0].end).unwrap();
+            let bytes = vec![file.slice(range)];
+            let chunks = ColumnChunks::new(Arc::clone(&footer), [0].into(), Arc::clone(&columns), bytes);
+            let only = Arc::new(schema.project(&[1]).unwrap());
+            let decoders =
+                ColumnDecoders::try_new(&footer, Arc::clone(schema), columns, only, Count::new()).unwrap();
+            let found = decoders.decode(&chunks, 64).unwrap().collect::<Result<Vec<_>>>();
+            assert_eq!(found.is_ok(), is_right, "{rows} rows");
+        }
     }
 
     #[test]

@@ -301,8 +301,8 @@ impl Debug for RunMorselizer {
 impl Morselizer for RunMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let batches = file.extension::<BatchRun>().map(|run| run.0.clone());
-        let whole = batches.and_then(|batches| self.scan.snapshot.whole_row_groups(batches));
-        let Some(row_groups) = whole.map(Vec::from_iter) else {
+        let whole = batches.and_then(|batches| self.scan.snapshot.whole_row_groups_with_rows(batches));
+        let Some(row_groups) = whole else {
             return self.inner.plan_file(file);
         };
         let run = RowGroupRun::whole(file, row_groups);

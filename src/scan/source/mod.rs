@@ -348,7 +348,9 @@ impl FileSource for OdpSource {
                     true => Shares::Tapered,
                     false => Shares::Equal,
                 };
-                merged_groups(&self.scan.snapshot, kept, limit, shares)
+                // Twice as many are open as there are processors.
+                let least = self.scan.open_batch_limit.div_ceil(2);
+                merged_groups(&self.scan.snapshot, kept, limit, least, shares)
             }
             _ => config.file_groups.clone(),
         };
