@@ -162,11 +162,11 @@ impl LateColumns {
 /// The rows of the only column of `decoding` that are `kept`, cut as the early columns are.
 fn kept_values(
     decoding: &FileDecoding,
-    chunks: ColumnChunks,
+    chunks: &ColumnChunks,
     kept: &KeptRows,
     rows_at_once: usize,
 ) -> Result<IntoIter<ArrayRef>> {
-    let decoder = decoding.decoders().decode_kept(&chunks, kept, rows_at_once)?;
+    let decoder = decoding.decoders().decode_kept(chunks, kept, rows_at_once)?;
     let values = decoder.map(|values| Ok(Arc::clone(decoding.project(&values?)?.column(0))));
     Ok(values.collect::<Result<Vec<_>>>()?.into_iter())
 }
@@ -326,7 +326,7 @@ impl LateRun {
                 Some(all) => all.clone(),
                 None => self.read(column, row_groups).await?,
             };
-            late.push(kept_values(column, read, &matches, rows_at_once)?);
+            late.push(kept_values(column, &read, &matches, rows_at_once)?);
         }
         Ok(Some(Matching { early, late }))
     }

@@ -273,8 +273,8 @@ mod tests {
         writer.into_inner().unwrap().into()
     }
 
-    fn joined(schema: &SchemaRef, rows: Vec<RecordBatch>) -> Option<RecordBatch> {
-        concat_batches(schema, &rows).ok()
+    fn joined(schema: &SchemaRef, rows: &[RecordBatch]) -> Option<RecordBatch> {
+        concat_batches(schema, rows).ok()
     }
 
     /// How many column chunks are copied, and the rows; all without `kept`, as record batches of 64 rows. `None`: an error, or a
@@ -306,7 +306,7 @@ mod tests {
                     others.iter().all(|rows| rows.num_rows() == 64) && (1..=64).contains(&last.num_rows())
                 );
             }
-            Some((copied.value(), joined(schema, rows)?))
+            Some((copied.value(), joined(schema, &rows)?))
         };
         catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
     }
@@ -315,7 +315,8 @@ mod tests {
         let decode = || {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap().build().ok()?;
             let schema = reader.schema();
-            let rows = joined(&schema, reader.collect::<std::result::Result<_, _>>().ok()?)?;
+            let rows: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().ok()?;
+            let rows = joined(&schema, &rows)?;
             match kept {
                 None => Some(rows),
                 Some(kept) => filter_record_batch(&rows, &BooleanArray::new(kept.clone(), None)).ok(),
