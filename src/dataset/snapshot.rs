@@ -168,6 +168,15 @@ impl DatasetSnapshot {
         Ok(self.with_bytes(self.parts.bounds.statistics_at(indices)?, batches))
     }
 
+    /// The same without those of columns.
+    pub(crate) fn statistics_of_rows(&self, indices: &[usize]) -> Statistics {
+        let batches = || indices.iter().map(|&i| &self.parts.batches[i]);
+        let rows = batches().map(|batch| batch.rows).fold(0, u64::saturating_add);
+        let rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        let unknown = Statistics::new_unknown(self.parts.schema.table_schema());
+        self.with_bytes(unknown.with_num_rows(rows), batches())
+    }
+
     fn merged_statistics(&self, range: &Range<usize>) -> Statistics {
         self.with_bytes(self.parts.bounds.statistics(range), &self.parts.batches[range.clone()])
     }

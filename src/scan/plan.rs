@@ -39,14 +39,16 @@ pub(crate) fn plan_scan(
     let KeptBatches { indices, summary } = request.kept;
     let options = OdpOptions::of(state.config_options());
     let target_partitions = state.config().target_partitions();
+    // Of columns that nobody reads nobody asks, and to merge what is known of them is most of a count.
+    let reads_columns = request.projection.is_none_or(|columns| !columns.is_empty());
     let statistics = match indices.len() == snapshot.num_batches() {
+        _ if !reads_columns => Arc::new(snapshot.statistics_of_rows(&indices)),
         true => snapshot.statistics(),
         false => Arc::new(snapshot.statistics_at(&indices)?),
     };
     let at_once = runs_at_once(snapshot, &indices, target_partitions);
     let partition_limit = options.partition_limit(at_once);
     let ordering = provable_orders(snapshot, &indices, request.ordering, partition_limit)?;
-    let reads_columns = request.projection.is_none_or(|columns| !columns.is_empty());
     let groups = planned_groups(snapshot, &indices, partition_limit, reads_columns);
     let partitions = groups.len();
     let readers = readers(state, snapshot)?;
