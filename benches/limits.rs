@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Result (2026-11-30, 2 virtual cores, AMD EPYC, 10,000,000 rows; ms, `odp` against `limit`, medians of five runs): stations 74.7
-//! against 60.3 (1.23 to 1.28, median 1.24; in ten runs while the machine was less quiet 1.11 to 1.36), months 4.4 against 3.9 (1.12 to
+//! against 60.3 (1.23 to 1.28, median 1.24; in ten runs while the machine was less quiet 1.11 to 1.34), months 4.4 against 3.9 (1.12 to
 //! 1.46, median 1.29), copy 412 against 626 (0.66, two runs: the limit does not encode while it decodes), area of points in random order
 //! 213 against 159 (1.32 to 1.42, median 1.35; 1.26 on another machine, Intel Xeon). There, area of points along a Hilbert curve 53
 //! against 248 (0.21: pages outside are skipped). Above the limit, by samples: in stations a seventh is sums, bounds and finding groups;

@@ -23,7 +23,7 @@
 //!
 //! Result (2026-11-29, 2 virtual cores): the tables are in the README beside this. Over linear grows one thing, an area of more
 //! than 100,000 vertices as text: 42 ms with 100,000, 1.5 s with 1,000,000, most of it for parsing and copying a statement of
-//! 40 MB while it is planned. In 10,000 batches of 200 rows `count` and `filter` take 1.25 times as long as in 100, `stations`
+//! 40 MB while it is planned. In 10,000 batches of 200 rows `count` and `filter` take 1.2 to 1.7 times as long as in 100, `stations`
 //! three to four times, `scattered` three times: each page has a header, and most a Huffman table. The first count takes twice as long as
 //! in 100, 0.6 ms longer.
 

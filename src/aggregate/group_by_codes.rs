@@ -47,9 +47,11 @@ impl GroupByCodesExec {
 
     fn table(&self, partition: usize) -> Result<CodedTable> {
         let schema = self.schema();
+        let states = GroupStates::try_new(&self.aggregate)?;
         Ok(CodedTable {
             groups: CodedGroups::new(schema.field(0).data_type().clone()),
-            states: GroupStates::try_new(&self.aggregate)?,
+            saved: [states.uncounting(), states.sharing()],
+            states,
             position: self.position,
             schema,
             dictionaries: MetricBuilder::new(&self.metrics).counter("dictionaries", partition),
@@ -172,6 +174,8 @@ struct CodedTable {
     states: GroupStates,
     position: usize,
     schema: SchemaRef,
+    /// Counts and values that each row saves.
+    saved: [usize; 2],
     dictionaries: Count,
     texts: Count,
     /// Rows that a function need not count, since it is known how many a group has.
@@ -186,8 +190,9 @@ impl CodedTable {
         self.dictionaries.add(lookups.dictionaries);
         self.texts.add(lookups.texts);
         let len = self.groups.len();
-        self.counts_saved.add(self.states.uncounting() * rows.num_rows());
-        self.values_shared.add(self.states.sharing() * rows.num_rows());
+        let [counts, values] = self.saved.map(|of_row| of_row * rows.num_rows());
+        self.counts_saved.add(counts);
+        self.values_shared.add(values);
         self.states.update(rows, self.groups.last(), len)
     }
 

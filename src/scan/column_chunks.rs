@@ -26,8 +26,9 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Two blocks of Zstandard, and some bytes more; and bytes of a page that are more than it has room for elsewhere.
+/// Two blocks of Zstandard, and some bytes more.
 const ROOM: usize = (256 << 10) + 64;
+/// Bytes of a page, at least: for fewer the decompressor has room of its own.
 const LEAST_WITH_ROOM: usize = 64 << 10;
 
 /// Some columns of row groups, none of them nested.
@@ -277,29 +278,22 @@ impl StoredPage {
         Ok(page)
     }
 
-    /// Whether [`Self::decompress`] has something to do.
+    /// Whether [`Self::body`] is not the page as it is.
     pub(super) fn is_compressed(&self) -> bool {
         self.compressed.is_some()
     }
 
-    /// The page, without its header, in place of what `decompressed` has. With room behind a page for what it unpacks on the way,
-    /// the decompressor copies less.
+    /// The page without its header, decompressed, if it is compressed, in place of what `buffer` has. With room behind a page for
+    /// what it unpacks on the way, the decompressor copies less.
     ///
     /// # Errors
     /// If it cannot be decompressed.
-    pub(super) fn decompress(&self, decompressed: &mut Vec<u8>, with_room: bool) -> Result<()> {
-        decompressed.clear();
-        let body = self.page.buffer();
-        match self.compressed {
-            Some(compressed) => {
-                let room = if with_room && compressed.size >= LEAST_WITH_ROOM { ROOM } else { 0 };
-                decompress(body, compressed, compressed.size.saturating_add(room), decompressed)
-            }
-            None => {
-                decompressed.extend_from_slice(body);
-                Ok(())
-            }
-        }
+    pub(super) fn body<'a>(&'a self, buffer: &'a mut Vec<u8>, with_room: bool) -> Result<&'a [u8]> {
+        let Some(compressed) = self.compressed else { return Ok(self.page.buffer()) };
+        let room = if with_room && compressed.size >= LEAST_WITH_ROOM { ROOM } else { 0 };
+        buffer.clear();
+        decompress(self.page.buffer(), compressed, compressed.size.saturating_add(room), buffer)?;
+        Ok(buffer)
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) fn merged_at_once(batches: usize, partition_limit: Option<usize>) -> 
     (batches > MOST_SINGLE && batches > limit).then_some(limit)
 }
 
-/// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`. With statistics of
-/// columns only if the scan reads any: they are most of what planning takes.
+/// One group per batch, in order. Of very many batches fewer groups, if batches may be merged to `partition_limit`; then with
+/// statistics of columns only if the scan reads any: they are most of what planning takes.
 pub(super) fn planned_groups(
     snapshot: &DatasetSnapshot,
     kept: &[usize],
@@ -41,19 +41,15 @@ pub(super) fn planned_groups(
     reads_columns: bool,
 ) -> Vec<FileGroup> {
     let is_many = kept.len() > MOST_SINGLE;
-    let counted = |group: &[usize]| {
-        let statistics = snapshot.statistics_of_rows(group);
-        FileGroup::new(files(snapshot, group, false)).with_statistics(Arc::new(statistics))
-    };
     if let Some(limit) = merged_at_once(kept.len(), partition_limit) {
         if reads_columns {
             return merged_groups(snapshot, kept, limit, limit, Shares::Equal);
         }
-        let groups = cut(snapshot, kept, limit, limit, Shares::Equal).into_iter();
-        return groups.map(|group| counted(&kept[group])).collect();
-    }
-    if !reads_columns && !is_many {
-        return kept.chunks(1).map(counted).collect();
+        let counted = |group: Range<usize>| {
+            let statistics = snapshot.statistics_of_rows(&kept[group.clone()]);
+            FileGroup::new(files(snapshot, &kept[group], false)).with_statistics(Arc::new(statistics))
+        };
+        return cut(snapshot, kept, limit, limit, Shares::Equal).into_iter().map(counted).collect();
     }
     let group = |&i: &usize| {
         let file = snapshot.partitioned_file(i..i + 1, !is_many).with_extension(BatchRun(i..i + 1));

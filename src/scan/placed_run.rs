@@ -266,9 +266,8 @@ impl Run {
         let scan = Arc::clone(&self.scan);
         if self.is_proven(batches.start)
             && let Some(without_filter) = &scan.without_filter
+            && let Some(row_groups) = self.whole_row_groups(&batches)
         {
-            let of_part = &scan.snapshot.batches()[batches.clone()];
-            let row_groups: Vec<usize> = of_part.iter().flat_map(|batch| batch.row_groups.clone()).collect();
             scan.metrics.proven.add(row_groups.len());
             let file = self.part_of_file(batches.clone());
             let rows = without_filter.read(RowGroupRun::whole(file, row_groups)).await?;

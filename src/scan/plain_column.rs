@@ -155,8 +155,8 @@ impl PlainColumn {
                 Left::Stored(body.slice(plain.of_page(&stored.page, body)?))
             }
             true => {
-                stored.decompress(&mut self.buffer, self.has_room)?;
-                Left::Buffered(plain.of_page(&stored.page, &self.buffer)?)
+                let body = stored.body(&mut self.buffer, self.has_room)?;
+                Left::Buffered(plain.of_page(&stored.page, body)?)
             }
         };
         Ok(())
@@ -165,23 +165,15 @@ impl PlainColumn {
     fn read_kept(&mut self, stored: &StoredPage, plain: PlainValues, kept: &KeptRows) -> Result<()> {
         self.buffer.clear();
         if kept.has_any() {
-            let mut copy = |body: &[u8]| -> Result<()> {
-                let values = &body[plain.of_page(&stored.page, body)?];
-                match plain.width() {
-                    4 => kept.copy::<4>(values, &mut self.buffer),
-                    _ => kept.copy::<8>(values, &mut self.buffer),
-                }
-                Ok(())
-            };
-            if stored.is_compressed() {
-                let mut whole = WHOLE_PAGE.take();
-                stored.decompress(&mut whole, true)?;
-                copy(&whole)?;
-                if whole.capacity() <= MOST_KEPT {
-                    WHOLE_PAGE.set(whole);
-                }
-            } else {
-                copy(stored.page.buffer())?;
+            let mut whole = WHOLE_PAGE.take();
+            let body = stored.body(&mut whole, true)?;
+            let values = &body[plain.of_page(&stored.page, body)?];
+            match plain.width() {
+                4 => kept.copy::<4>(values, &mut self.buffer),
+                _ => kept.copy::<8>(values, &mut self.buffer),
+            }
+            if whole.capacity() <= MOST_KEPT {
+                WHOLE_PAGE.set(whole);
             }
         }
         self.left = Left::Buffered(0..self.buffer.len());
