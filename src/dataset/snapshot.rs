@@ -177,6 +177,12 @@ impl DatasetSnapshot {
         self.with_bytes(unknown.with_num_rows(rows), batches())
     }
 
+    /// Whether statistics of several batches together have been computed.
+    #[cfg(test)]
+    pub(crate) fn has_merged_statistics(&self) -> bool {
+        self.total.get().is_some() || !self.ranges.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn merged_statistics(&self, range: &Range<usize>) -> Statistics {
         self.with_bytes(self.parts.bounds.statistics(range), &self.parts.batches[range.clone()])
     }
@@ -264,33 +270,4 @@ fn access_plan(file: &DatasetFile, batches: &[BatchMetadata]) -> ParquetAccessPl
         };
     }
     ParquetAccessPlan::new(access)
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::catalog::TableProvider;
-    use datafusion::common::Result;
-    use datafusion::dataframe::DataFrameWriteOptions;
-    use datafusion::prelude::SessionContext;
-
-    use crate::{BatchUnit, OdpTableProvider};
-
-    #[tokio::test]
-    async fn a_count_of_very_many_batches_merges_nothing_of_their_columns() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let location = dir.path().to_string_lossy();
-        let ctx = SessionContext::new();
-        let rows = ctx.sql("SELECT value AS v FROM generate_series(1, 5000)").await?;
-        rows.write_parquet(&format!("{location}/a.parquet"), DataFrameWriteOptions::new(), None).await?;
-        for (projection, merges) in [(vec![], false), (vec![0], true)] {
-            let table = OdpTableProvider::builder(location.as_ref()).with_batch_unit(BatchUnit::Rows(1));
-            let table = table.open(&ctx).await?;
-            table.scan(&ctx.state(), Some(&projection), &[], None).await?;
-            let snapshot = table.snapshot();
-            assert_eq!(snapshot.num_batches(), 5000);
-            assert_eq!(snapshot.total.get().is_some(), merges);
-            assert_eq!(snapshot.ranges.lock().is_ok_and(|ranges| !ranges.is_empty()), merges);
-        }
-        Ok(())
-    }
 }

@@ -480,3 +480,31 @@ fn is_evaluable(filter: &Expr) -> bool {
     });
     visited.is_ok() && evaluable
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::catalog::TableProvider;
+    use datafusion::common::Result;
+    use datafusion::dataframe::DataFrameWriteOptions;
+    use datafusion::prelude::SessionContext;
+
+    use crate::{BatchUnit, OdpTableProvider};
+
+    #[tokio::test]
+    async fn a_count_of_very_many_batches_merges_nothing_of_their_columns() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let location = dir.path().to_string_lossy();
+        let ctx = SessionContext::new();
+        let rows = ctx.sql("SELECT value AS v FROM generate_series(1, 5000)").await?;
+        rows.write_parquet(&format!("{location}/a.parquet"), DataFrameWriteOptions::new(), None).await?;
+        for (projection, merges) in [(vec![], false), (vec![0], true)] {
+            let table = OdpTableProvider::builder(location.as_ref()).with_batch_unit(BatchUnit::Rows(1));
+            let table = table.open(&ctx).await?;
+            table.scan(&ctx.state(), Some(&projection), &[], None).await?;
+            let snapshot = table.snapshot();
+            assert_eq!(snapshot.num_batches(), 5000);
+            assert_eq!(snapshot.has_merged_statistics(), merges);
+        }
+        Ok(())
+    }
+}
