@@ -26,6 +26,7 @@ mod snapshot_file;
 mod spatial_equivalence;
 mod spatial_functions;
 mod spatial_metamorphic;
+mod spatial_points;
 mod spatial_traps;
 mod spatial_work;
 mod tickets;

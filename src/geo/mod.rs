@@ -46,6 +46,7 @@ pub(crate) use geometry_types::GeometryTypes;
 pub(crate) use join_rule::SpatialJoinRule;
 pub(crate) use row_boxes::RowBoxes;
 pub(crate) use spatial_filter::{FieldPath, SpatialConjunct, SpatialTarget, field_path};
+pub(crate) use wkb::{STORED_POINT, stored_points};
 
 /// Nested collections deeper than this are refused, so that hostile input cannot exhaust the stack.
 const MAX_DEPTH: usize = 64;

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NotExpr};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::scalar::ScalarValue;
 
 use crate::geo::area::{Area, BoxRelation};
+use crate::geo::array::GeometryArray;
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::extent::{Extent, ExtentFacts, Outcomes};
 use crate::geo::functions::{FunctionKind, GeometryFunction, WithinDistanceFunction};
+use crate::geo::kernel::against_area;
 use crate::geo::predicate::PredicateKind;
 use crate::geo::predicate_function::PredicateFunction;
 
@@ -93,6 +97,24 @@ impl SpatialConjunct {
             .collect();
         self.logic.outcomes(&known)
     }
+
+    /// Whether coordinates are enough to know which points match: it is made of predicates alone, none by distance.
+    pub(crate) fn is_of_relations(&self) -> bool {
+        let is_relation = |predicate: &SpatialPredicate| matches!(predicate.question, Question::Relation(_));
+        !self.logic.has_opaque() && self.predicates.iter().all(is_relation)
+    }
+
+    /// Which of `points`, of which none is NULL, match, where all predicates are about them.
+    ///
+    /// # Errors
+    /// If [`Self::is_of_relations`] is not so.
+    pub(crate) fn matching_points(&self, points: &GeometryArray) -> Result<BooleanBuffer> {
+        let known = self.predicates.iter().map(|predicate| match predicate.question {
+            Question::Relation(kind) => Ok(against_area(kind, points, &predicate.area)?.values().clone()),
+            Question::Near(_) => internal_err!("a distance is not known of coordinates"),
+        });
+        self.logic.matching(points.len(), &known.collect::<Result<Vec<_>>>()?)
+    }
 }
 
 impl Logic {
@@ -132,6 +154,33 @@ impl Logic {
             Self::Not(part) => !part.outcomes(known),
             Self::Predicate(index) => known[*index],
             Self::Opaque => Outcomes::ANY,
+        }
+    }
+
+    fn has_opaque(&self) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_opaque),
+            Self::Not(part) => part.has_opaque(),
+            Self::Predicate(_) => false,
+            Self::Opaque => true,
+        }
+    }
+
+    /// The rows for which it holds, if the predicates hold for `known` ones, and are not NULL.
+    fn matching(&self, rows: usize, known: &[BooleanBuffer]) -> Result<BooleanBuffer> {
+        let parts = |parts: &[Self], all: bool| {
+            let start = if all { BooleanBuffer::new_set(rows) } else { BooleanBuffer::new_unset(rows) };
+            parts.iter().try_fold(start, |found, part| {
+                let of_part = part.matching(rows, known)?;
+                Ok(if all { &found & &of_part } else { &found | &of_part })
+            })
+        };
+        match self {
+            Self::And(of_and) => parts(of_and, true),
+            Self::Or(of_or) => parts(of_or, false),
+            Self::Not(part) => Ok(!&part.matching(rows, known)?),
+            Self::Predicate(index) => Ok(known[*index].clone()),
+            Self::Opaque => internal_err!("a part of a spatial filter is not known of coordinates"),
         }
     }
 }

@@ -74,6 +74,33 @@ pub(crate) fn wkb_point(bytes: &[u8]) -> Option<(f64, f64)> {
     (x.abs() <= MAX_COORDINATE && y.abs() <= MAX_COORDINATE).then_some((x, y))
 }
 
+/// Bytes of a point without Z, M or SRID behind its length, as Parquet stores binary.
+pub(crate) const STORED_POINT: usize = 25;
+
+/// The coordinates of `stored` points; `None` if one of them is none, or not what [`wkb_point`] reads.
+pub(crate) fn stored_points(stored: &[[u8; STORED_POINT]]) -> Option<(Vec<f64>, Vec<f64>)> {
+    const LITTLE_ENDIAN: [u8; 9] = [21, 0, 0, 0, 1, 1, 0, 0, 0];
+
+    let (mut x, mut y) = (vec![0.0; stored.len()], vec![0.0; stored.len()]);
+    // Without a branch, since all are alike in most files.
+    let mut are_plain = true;
+    for ((point, x), y) in stored.iter().zip(&mut x).zip(&mut y) {
+        let ordinate = |at: usize| f64::from_le_bytes(std::array::from_fn(|byte| point[at + byte]));
+        (*x, *y) = (ordinate(9), ordinate(17));
+        are_plain &= point.first_chunk() == Some(&LITTLE_ENDIAN);
+        are_plain &= (x.abs() <= MAX_COORDINATE) & (y.abs() <= MAX_COORDINATE);
+    }
+    if are_plain {
+        return Some((x, y));
+    }
+    let point = |stored: &[u8; STORED_POINT]| match stored {
+        [21, 0, 0, 0, point @ ..] => wkb_point(point),
+        _ => None,
+    };
+    let points: Option<Vec<(f64, f64)>> = stored.iter().map(point).collect();
+    Some(points?.into_iter().unzip())
+}
+
 /// The type number (1 to 7) of a geometry, and whether it has Z and M, from its first bytes.
 pub(crate) fn wkb_type(bytes: &[u8]) -> Option<(u32, bool, bool)> {
     let [order, code @ ..] = bytes.first_chunk::<5>()?;
@@ -442,6 +469,32 @@ mod tests {
             longer.push(0);
             assert!(parse_wkb(&longer).unwrap_err().reason.contains("after the end"));
         }
+    }
+
+    #[test]
+    fn stored_points_are_what_is_read_of_each() {
+        let stored = |values: &[(u8, u32, [f64; 2])]| -> Vec<[u8; STORED_POINT]> {
+            let point = |(order, code, ordinates): &(u8, u32, [f64; 2])| {
+                let bytes = [vec![21, 0, 0, 0], point(*order, *code, ordinates)].concat();
+                bytes.try_into().unwrap()
+            };
+            values.iter().map(point).collect()
+        };
+        let read = |values: &[(u8, u32, [f64; 2])]| stored_points(&stored(values));
+        let (little, big) = ((1, POINT, [1.0, -2.0]), (0, POINT, [3.0, 4.5]));
+        assert_eq!(read(&[]), Some((vec![], vec![])));
+        assert_eq!(read(&[little, little]), Some((vec![1.0, 1.0], vec![-2.0, -2.0])));
+        assert_eq!(read(&[little, big]), Some((vec![1.0, 3.0], vec![-2.0, 4.5])));
+        for other in [(1, LINE, [0.0; 2]), (2, POINT, [0.0; 2]), (1, 1001, [0.0; 2])] {
+            assert_eq!(read(&[little, other]), None, "{other:?}");
+        }
+        for ordinate in [f64::NAN, f64::INFINITY, -1e101] {
+            assert_eq!(read(&[little, (1, POINT, [ordinate, 0.0])]), None);
+            assert_eq!(read(&[(0, POINT, [0.0, ordinate])]), None);
+        }
+        let mut longer = stored(&[little, little]);
+        longer[1][0] = 22;
+        assert_eq!(stored_points(&longer), None);
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub(crate) struct SpatialMetrics {
     pub(crate) pages_boundary: Count,
     /// Rows tested, each on its own.
     pub(crate) rows_tested: Count,
+    /// Of these, those of which the coordinates were read from pages: what else is known of them is not decoded.
+    pub(crate) points_read: Count,
     /// Rows that the filters let through.
     pub(crate) rows_matched: Count,
     /// Time for deciding, reading of the geometry columns included.
@@ -166,6 +168,7 @@ impl SpatialMetrics {
             pages_confirmed: counter("area_pages_confirmed"),
             pages_boundary: counter("area_pages_boundary"),
             rows_tested: counter("area_rows_tested"),
+            points_read: counter("area_points_read"),
             rows_matched: counter("area_rows_matched"),
             time: MetricBuilder::new(metrics).subset_time("area_time", 0),
         }

@@ -23,6 +23,7 @@ mod page_pruner;
 mod partitions;
 mod placed_run;
 mod plain_column;
+mod plain_pages;
 mod plain_values;
 mod plan;
 mod proof;

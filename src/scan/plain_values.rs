@@ -28,10 +28,14 @@ enum Levels {
 
 impl PlainValues {
     /// `None` if a column chunk has other values than those of `data_type`, in their pages as in memory, or may have NULL.
-    #[expect(deprecated, reason = "old writers name the encoding of levels that are not there")]
     pub(super) fn of(column: &ColumnChunkMetaData, data_type: &DataType) -> Option<Self> {
+        Self::of_width(column, width(column.column_descr().physical_type(), data_type)?)
+    }
+
+    /// The same of values that take so many bytes each.
+    #[expect(deprecated, reason = "old writers name the encoding of levels that are not there")]
+    pub(super) fn of_width(column: &ColumnChunkMetaData, width: usize) -> Option<Self> {
         let descriptor = column.column_descr();
-        let width = width(descriptor.physical_type(), data_type)?;
         let has_levels = descriptor.max_def_level() == 1;
         // Levels may be encoded as the others are.
         let are_plain = column

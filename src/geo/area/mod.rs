@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use geo::{Coord, CoordinatePosition, Geometry, MapCoords, Relate, coordinate_position::CoordPos};
 
-use crate::geo::area::point_index::PointIndex;
+use crate::geo::area::point_index::{PointIndex, rows_of};
 use crate::geo::bounding_box::BoundingBox;
 use crate::geo::box_tree::BoxTree;
 use crate::geo::chain::{Chain, ChainRole};
@@ -34,6 +34,8 @@ const SHIFT_TOLERANCE: f64 = 1e-9;
 
 /// Points that are asked about before a raster is made of a small area.
 const MIN_POINTS_FOR_INDEX: usize = 512;
+/// Points that are asked about before a finer one is made, if there is one.
+const MIN_POINTS_FOR_FINE_INDEX: usize = 1 << 19;
 /// Vertices that a raster is made of in the time in which the tree locates a point.
 const VERTICES_PER_POINT: usize = 8;
 
@@ -76,6 +78,8 @@ pub(crate) struct Area {
     asked: AtomicUsize,
     /// Made when enough points were asked about to pay for it.
     index: OnceLock<Option<PointIndex>>,
+    /// Made when so many were that a finer one pays, too.
+    fine_index: OnceLock<Option<PointIndex>>,
 }
 
 impl Area {
@@ -94,8 +98,8 @@ impl Area {
         let bounding_box = tree.bounding_box();
         let vertices = chains.iter().map(|chain| chain.points().len()).sum();
         let turns = bounding_box.map_or_else(Vec::new, turns_into);
-        let (asked, index) = (AtomicUsize::new(0), OnceLock::new());
-        Ok(Self { geometry, chains, tree, bounding_box, vertices, turns, asked, index })
+        let (asked, index, fine_index) = (AtomicUsize::new(0), OnceLock::new(), OnceLock::new());
+        Ok(Self { geometry, chains, tree, bounding_box, vertices, turns, asked, index, fine_index })
     }
 
     /// The box of the geometry as written; `None` if it is empty, then nothing matches. Not a bound on the
@@ -114,7 +118,10 @@ impl Area {
     pub(crate) fn locator(&self, count: usize) -> PointLocator<'_> {
         let asked = self.asked.fetch_add(count, Ordering::Relaxed).saturating_add(count);
         let pays = asked >= MIN_POINTS_FOR_INDEX.max(self.vertices / VERTICES_PER_POINT);
-        let index = if pays { self.index.get_or_init(|| PointIndex::new(self)).as_ref() } else { None };
+        let mut index = if pays { self.index.get_or_init(|| PointIndex::new(self)).as_ref() } else { None };
+        if asked >= MIN_POINTS_FOR_FINE_INDEX {
+            index = self.fine_index.get_or_init(|| PointIndex::fine(self)).as_ref().or(index);
+        }
         PointLocator { area: self, index, last: None }
     }
 
@@ -394,32 +401,36 @@ impl PointLocator<'_> {
     #[inline]
     fn locate(&mut self, x: &[f64], y: &[f64], turn: f64, wanted: u64, found: &mut PointLocations) {
         let mut left = wanted;
-        while left != 0 {
-            let row = left.trailing_zeros() as usize;
-            let bit = left & left.wrapping_neg();
-            left ^= bit;
-            let at = Coord { x: x[row] + turn, y: y[row] };
-            match self.locate_one(at) {
-                PointLocation::Inside => {
-                    found.inside |= bit;
-                    found.boundary &= !bit;
-                }
-                PointLocation::Boundary => found.boundary |= bit,
-                PointLocation::Outside => {}
-            }
+        if let Some(index) = self.index {
+            let located;
+            (located, left) = index.locate(&self.area.chains, (x, y), turn, wanted);
+            found.add(located);
+        }
+        for row in rows_of(left) {
+            let bit = 1 << row;
+            found.add(match self.search(Coord { x: x[row] + turn, y: y[row] }) {
+                PointLocation::Inside => PointLocations { inside: bit, boundary: 0 },
+                PointLocation::Boundary => PointLocations { inside: 0, boundary: bit },
+                PointLocation::Outside => PointLocations::default(),
+            });
         }
     }
 
+    /// Where a point lies, by the area's tree.
     #[inline]
-    fn locate_one(&mut self, at: Coord<f64>) -> PointLocation {
-        let (area, index) = (self.area, self.index);
-        if let Some(location) = index.and_then(|index| index.locate(&area.chains, at)) {
-            return location;
-        }
+    fn search(&mut self, at: Coord<f64>) -> PointLocation {
         match self.last {
             Some((same, location)) if same == at => location,
-            _ => self.last.insert((at, area.locate(at))).1,
+            _ => self.last.insert((at, self.area.locate(at))).1,
         }
+    }
+}
+
+impl PointLocations {
+    /// What is known of the same points otherwise turned: inside once is inside.
+    fn add(&mut self, other: Self) {
+        self.inside |= other.inside;
+        self.boundary = (self.boundary | other.boundary) & !self.inside;
     }
 }
 

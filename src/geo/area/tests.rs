@@ -315,13 +315,15 @@ fn located(locator: &mut PointLocator<'_>, x: f64, y: f64) -> PointLocation {
     }
 }
 
-/// Asks the raster and the tree about the same points: random ones, vertices, points on edges, and points level with
+/// Asks the rasters and the tree about the same points: random ones, vertices, points on edges, and points level with
 /// vertices.
 fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [usize; 3] {
     let area = Area::try_new(geometry.clone()).unwrap();
     let bounds = area.bounding_box().unwrap();
-    let mut locator = area.locator(usize::MAX);
-    assert!(locator.index.is_some());
+    let coarse = Area::try_new(geometry.clone()).unwrap();
+    let mut locators = [coarse.locator(MIN_POINTS_FOR_FINE_INDEX - 1), area.locator(usize::MAX)];
+    assert!(locators.iter().all(|locator| locator.index.is_some()));
+    assert!(coarse.fine_index.get().is_none() && area.fine_index.get().is_some());
     let vertices: Vec<_> = geo::CoordsIter::coords_iter(geometry).collect();
     let mut seen = [0; 3];
     for round in 0..1_000 {
@@ -346,7 +348,9 @@ fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [us
         };
         let expected = area.covers_point(at.x, at.y);
         seen[expected as usize] += 1;
-        assert_eq!(located(&mut locator, at.x, at.y), expected, "{at:?}");
+        for locator in &mut locators {
+            assert_eq!(located(locator, at.x, at.y), expected, "{at:?}");
+        }
     }
     seen
 }

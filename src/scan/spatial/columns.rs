@@ -85,6 +85,14 @@ impl TestColumns {
         self.columns.iter().position(|column| column.path == *path)
     }
 
+    /// The path and the field of the column, if there is just one.
+    pub(super) fn only_column(&self) -> Option<(&FieldPath, &FieldRef)> {
+        match self.columns.as_slice() {
+            [column] => Some((&column.path, &column.field)),
+            _ => None,
+        }
+    }
+
     /// The geometries in a column of a record batch.
     ///
     /// # Errors

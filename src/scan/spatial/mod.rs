@@ -14,6 +14,7 @@ mod batch_facts;
 mod columns;
 mod file_extents;
 mod intervals;
+mod points;
 mod rows;
 mod stream;
 

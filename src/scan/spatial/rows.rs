@@ -8,15 +8,18 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::and_kleene;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_plan::metrics::Count;
 use futures::TryStreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::columns::{FileColumns, TestColumns};
+use super::points::PointColumn;
 use crate::dataset::{Chunk, LearntExtents};
 use crate::geo::{
-    BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialTarget, is_usable,
+    BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialConjunct, SpatialTarget,
+    is_usable,
 };
 use crate::scan::row_intervals::{Action, Interval, PlannedGroup, rows_to_read, to_usize};
 
@@ -27,6 +30,11 @@ pub(super) struct RowTest<'a> {
     pub(super) columns: &'a TestColumns,
     /// Targets to learn of.
     pub(super) targets: Vec<&'a SpatialTarget>,
+    pub(super) conjuncts: &'a [SpatialConjunct],
+    /// The only column, if coordinates are enough to decide.
+    pub(super) points: Option<&'a PointColumn>,
+    /// Rows of which the coordinates were read from pages.
+    pub(super) points_read: Count,
     pub(super) learnt: &'a LearntExtents,
     pub(super) file_index: usize,
     pub(super) batch_size: usize,
@@ -42,6 +50,12 @@ pub(super) struct RowError {
     pub(super) rows: Vec<(usize, Range<u64>)>,
 }
 
+impl RowError {
+    fn unlocated(error: DataFusionError) -> Self {
+        Self { error, row: None, rows: vec![] }
+    }
+}
+
 impl RowTest<'_> {
     /// The rows of each group that match, one bit a row.
     ///
@@ -49,65 +63,80 @@ impl RowTest<'_> {
     /// What reading gives, and what a filter gives in a row.
     pub(super) async fn matches<R: AsyncFileReader + Unpin + Send + 'static>(
         &self,
-        reader: R,
+        mut reader: R,
         groups: &[PlannedGroup],
     ) -> Result<Vec<BooleanBuffer>, RowError> {
-        let total: u64 = groups.iter().map(PlannedGroup::rows_to_read).sum();
-        let mut tested = BooleanBufferBuilder::new(to_usize(total));
-        if total > 0 {
-            self.test(reader, groups, &mut tested).await?;
-        }
-        let tested = tested.finish();
+        let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
+        let tested = match self.test_points(&mut reader, &read).await {
+            Some(tested) => tested,
+            None => self.test(reader, &read).await?,
+        };
         let mut at = 0;
         Ok(groups.iter().map(|group| group.matches(&tested, &mut at)).collect())
     }
 
+    /// The rows to read of `groups` that match, by `parquet`'s record batches of the filters' columns.
     async fn test<R: AsyncFileReader + Unpin + Send + 'static>(
         &self,
         reader: R,
-        groups: &[PlannedGroup],
-        tested: &mut BooleanBufferBuilder,
-    ) -> Result<(), RowError> {
-        let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
-        let unlocated = |error: DataFusionError| RowError { error, row: None, rows: vec![] };
+        groups: &[&PlannedGroup],
+    ) -> Result<BooleanBuffer, RowError> {
+        let mut testing = Testing::new(self, groups);
+        if groups.is_empty() {
+            return Ok(testing.finish());
+        }
         let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
-            .with_row_groups(read.iter().map(|group| group.index).collect())
-            .with_row_selection(rows_to_read(&read))
+            .with_row_groups(groups.iter().map(|group| group.index).collect())
+            .with_row_selection(rows_to_read(groups))
             .with_projection(self.file_columns.mask.clone())
             .with_batch_size(self.batch_size)
             .build()
-            .map_err(|error| unlocated(error.into()))?;
-        let mut cursor = Cursor::new(&read);
-        let mut learning: Vec<Learning<'_>> =
-            self.targets.iter().map(|target| Learning { target, chunks: vec![] }).collect();
-        while let Some(batch) = stream.try_next().await.map_err(|error| unlocated(error.into()))? {
+            .map_err(|error| RowError::unlocated(error.into()))?;
+        while let Some(batch) = stream.try_next().await.map_err(|error| RowError::unlocated(error.into()))? {
             // Nothing else waits here where the bytes are in memory.
             tokio::task::consume_budget().await;
-            let runs = cursor.take(batch.num_rows());
-            let batch = self.file_columns.read(&batch).map_err(unlocated)?;
-            let mut all_confirmed = runs.iter().all(|run| run.interval.action == Action::Confirm);
-            for run in runs.iter().filter(|run| run.interval.teaches) {
-                for learning in &mut learning {
-                    let facts = facts_of_rows(learning.target, self.columns, &batch, run.batch_rows.clone());
-                    all_confirmed &= !facts.may_be_null && !facts.may_be_empty && !facts.may_be_malformed;
-                    learning.add(run, facts);
-                }
-            }
-            if all_confirmed {
-                tested.append_n(batch.num_rows(), true);
-            } else {
-                let answers = self.evaluate(&batch).map_err(|error| RowError {
+            let batch = self.file_columns.read(&batch).map_err(RowError::unlocated)?;
+            let facts = |target: &SpatialTarget, rows| facts_of_rows(target, self.columns, &batch, rows);
+            testing.test(batch.num_rows(), facts, |runs| {
+                self.evaluate(&batch).map_err(|error| RowError {
                     row: self.malformed_row(&batch, &error),
                     error,
                     rows: runs.iter().map(Run::place).collect(),
-                })?;
-                tested.append_buffer(&answers);
+                })
+            })?;
+        }
+        Ok(testing.finish())
+    }
+
+    /// The same by the points in the pages of whole row groups. `None` if they have anything else: that is left to [`Self::test`].
+    async fn test_points<R: AsyncFileReader>(
+        &self,
+        reader: &mut R,
+        groups: &[&PlannedGroup],
+    ) -> Option<BooleanBuffer> {
+        let column = self.points?;
+        let is_whole = |group: &PlannedGroup| group.rows_to_read() == group.rows;
+        if !groups.iter().all(|group| is_whole(group) && column.may_be_points(group.index)) {
+            return None;
+        }
+        let mut testing = Testing::new(self, groups);
+        for group in groups {
+            let bytes = reader.get_byte_ranges(column.ranges(group.index).ok()?).await.ok()?;
+            let mut points = column.points(group.index, bytes).ok()?;
+            while let Some(points) = points.next(self.batch_size).ok()? {
+                tokio::task::consume_budget().await;
+                let facts = |_: &SpatialTarget, rows| facts_of_geometries(&points, rows);
+                let matching = |_: &[Run<'_>]| self.matching_points(&points).map_err(RowError::unlocated);
+                testing.test(points.len(), facts, matching).ok()?;
             }
         }
-        for learning in learning {
-            learning.record(self.learnt, self.file_index);
-        }
-        Ok(())
+        self.points_read.add(testing.tested.len());
+        Some(testing.finish())
+    }
+
+    fn matching_points(&self, points: &GeometryArray) -> Result<BooleanBuffer> {
+        let all = BooleanBuffer::new_set(points.len());
+        self.conjuncts.iter().try_fold(all, |all, conjunct| Ok(&all & &conjunct.matching_points(points)?))
     }
 
     /// The row of the geometry that `error` is about. What the error itself says may count the rows that another part
@@ -140,6 +169,61 @@ impl RowTest<'_> {
                 None => all.values().clone(),
             },
         })
+    }
+}
+
+/// Tests the rows to read of row groups, in order, and learns of them.
+struct Testing<'a> {
+    test: &'a RowTest<'a>,
+    cursor: Cursor<'a>,
+    learning: Vec<Learning<'a>>,
+    /// Of the rows so far, those that match.
+    tested: BooleanBufferBuilder,
+}
+
+impl<'a> Testing<'a> {
+    fn new(test: &'a RowTest<'a>, groups: &[&'a PlannedGroup]) -> Self {
+        let total: u64 = groups.iter().map(|group| group.rows_to_read()).sum();
+        let learning = test.targets.iter().map(|target| Learning { target, chunks: vec![] });
+        Self {
+            test,
+            cursor: Cursor::new(groups),
+            learning: learning.collect(),
+            tested: BooleanBufferBuilder::new(to_usize(total)),
+        }
+    }
+
+    /// Tests the next rows by `matching`, if `facts` of the rows in a range do not tell.
+    ///
+    /// # Errors
+    /// What `matching` gives.
+    fn test(
+        &mut self,
+        rows: usize,
+        facts: impl Fn(&SpatialTarget, Range<usize>) -> ExtentFacts,
+        matching: impl FnOnce(&[Run<'a>]) -> Result<BooleanBuffer, RowError>,
+    ) -> Result<(), RowError> {
+        let runs = self.cursor.take(rows);
+        let mut all_confirmed = runs.iter().all(|run| run.interval.action == Action::Confirm);
+        for run in runs.iter().filter(|run| run.interval.teaches) {
+            for learning in &mut self.learning {
+                let facts = facts(learning.target, run.batch_rows.clone());
+                all_confirmed &= !facts.may_be_null && !facts.may_be_empty && !facts.may_be_malformed;
+                learning.add(run, facts);
+            }
+        }
+        match all_confirmed {
+            true => self.tested.append_n(rows, true),
+            false => self.tested.append_buffer(&matching(&runs)?),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> BooleanBuffer {
+        for learning in self.learning {
+            learning.record(self.test.learnt, self.test.file_index);
+        }
+        self.tested.finish()
     }
 }
 
@@ -287,9 +371,18 @@ fn point_bounds(points: impl Iterator<Item = (f64, f64)>) -> (Option<BoundingBox
 }
 
 fn facts_of_geometries(array: &GeometryArray, rows: Range<usize>) -> ExtentFacts {
-    let (mut x, mut y) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
-    if array.read_plain_points(rows.start, &mut x, &mut y) {
-        let (bounds, may_be_empty) = point_bounds(x.into_iter().zip(y));
+    let of_points = match array {
+        GeometryArray::Points { x, y, nulls: None } => {
+            let points = x.values()[rows.clone()].iter().zip(&y.values()[rows.clone()]);
+            Some(point_bounds(points.map(|(x, y)| (*x, *y))))
+        }
+        _ => {
+            let (mut x, mut y) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+            let are_points = array.read_plain_points(rows.start, &mut x, &mut y);
+            are_points.then(|| point_bounds(x.into_iter().zip(y)))
+        }
+    };
+    if let Some((bounds, may_be_empty)) = of_points {
         let mut facts = ExtentFacts { may_be_empty, ..ExtentFacts::NO_ROWS };
         if bounds.is_some() {
             facts.add(bounds);

@@ -26,6 +26,7 @@ use super::batch_facts::BatchFacts;
 use super::columns::{FileColumns, TestColumns, leaves_under};
 use super::file_extents::FileExtents;
 use super::intervals::{FileTarget, IntervalPlanner};
+use super::points::PointColumn;
 use super::rows::{RowError, RowTest};
 use crate::dataset::{DatasetSnapshot, row_spans};
 use crate::error::OdpError;
@@ -93,6 +94,8 @@ struct Run {
     batches: Range<usize>,
     metadata: ArrowReaderMetadata,
     columns: Option<FileColumns>,
+    /// The only column of the filters, if coordinates are enough to decide.
+    points: Option<PointColumn>,
     targets: Vec<FileTarget>,
     others: Option<PagePruner>,
     /// Whether the other filters, some of which grow while the query runs, exclude the whole run.
@@ -143,6 +146,10 @@ impl Run {
                 &file.partition_values,
             )?),
         };
+        let points = match &scan.columns {
+            Some(columns) => PointColumn::find(&scan.conjuncts, columns, &metadata),
+            None => None,
+        };
         let metas = &scan.snapshot.batches()[batches.clone()];
         let ahead = match metas.first() {
             Some(first) => row_spans(scan.snapshot.file_of(first), metas).into_iter().collect(),
@@ -167,6 +174,7 @@ impl Run {
             batches,
             metadata,
             columns,
+            points,
             targets,
             others,
             pruner,
@@ -220,6 +228,9 @@ impl Run {
                     file_columns,
                     columns,
                     targets: self.targets.iter().map(|target| &target.target).collect(),
+                    conjuncts: &self.scan.conjuncts,
+                    points: self.points.as_ref(),
+                    points_read: self.scan.metrics.points_read.clone(),
                     learnt: self.scan.snapshot.learnt(),
                     file_index: self.file_index(),
                     batch_size: self.scan.batch_size,
