@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
 use datafusion::parquet::file::metadata::ParquetMetaDataReader;
-use datafusion::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use datafusion::parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
+use datafusion::prelude::SessionContext;
 use datafusion_odp::OdpTableProvider;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -56,25 +59,36 @@ fn plain() -> WriterProperties {
     properties(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0).build()
 }
 
+/// Rows, or an error; and points.
+type Found = (std::result::Result<Vec<i64>, String>, usize);
+
 /// The rows of the dataset in `dir` that match, or the error, and how many points were read from pages: with the filter in the
 /// scan, and above it.
-async fn on_and_off(dir: &Path, filter: &str) -> Result<[(std::result::Result<Vec<i64>, String>, usize); 2]> {
+async fn on_and_off(dir: &Path, filter: &str) -> Result<[Found; 2]> {
     let mut found = vec![];
     for pushdown in ["true", "false"] {
-        let settings = [
-            ("datafusion.execution.batch_size", "512"),
-            ("odp.max_partitions", "1"),
-            ("odp.pushdown_filters", pushdown),
-        ];
-        let ctx = session(1, &settings)?;
-        let location = dir.to_str().ok_or("path is not UTF-8")?;
-        ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, location).await?))?;
-        found.push(match run(&ctx, &format!("SELECT id FROM t WHERE {filter}")).await {
-            Ok((rows, plan)) => (Ok(int64s(&rows)), metric(&plan, READ)),
-            Err(error) => (Err(error.to_string()), 0),
-        });
+        found.push(find(dir, filter, &[("odp.pushdown_filters", pushdown)]).await?);
     }
     found.try_into().map_err(|_| "two answers".into())
+}
+
+async fn find(dir: &Path, filter: &str, settings: &[(&str, &str)]) -> Result<Found> {
+    let location = dir.to_str().ok_or("path is not UTF-8")?;
+    let ctx = session_with(settings)?;
+    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, location).await?))?;
+    answer(&ctx, filter).await
+}
+
+fn session_with(settings: &[(&str, &str)]) -> Result<SessionContext> {
+    let all = [&[("datafusion.execution.batch_size", "512"), ("odp.max_partitions", "1")], settings].concat();
+    session(1, &all)
+}
+
+async fn answer(ctx: &SessionContext, filter: &str) -> Result<Found> {
+    Ok(match run(ctx, &format!("SELECT id FROM t WHERE {filter}")).await {
+        Ok((rows, plan)) => (Ok(int64s(&rows)), metric(&plan, READ)),
+        Err(error) => (Err(error.to_string()), 0),
+    })
 }
 
 #[tokio::test]
@@ -128,14 +142,15 @@ async fn what_is_not_made_of_points_alone_is_decoded() -> Result<()> {
     let mut malformed = Shape::Point(Some([10.0, 10.0])).wkb(Wkb::Little);
     malformed[1] = 9;
     let rows_at = 2_500;
-    // Decided apart: row groups that are read at a time, which here are all of them.
+    // Decided together: row groups next to each other that may be points by what the footer says.
     for (name, geometry, read, is_error) in [
         ("big-endian", Some(big), ROWS, false),
-        ("empty", Some(empty), 0, false),
+        // As long as points, and tested as other geometries are: a page of them.
+        ("empty", Some(empty), ROWS - 300, false),
         ("half NaN", Some(half_nan), 0, true),
         ("with a coordinate system", Some(extended), 0, false),
         ("a line", Some(line), 0, false),
-        ("NULL", None, 0, false),
+        ("NULL", None, ROWS - 1_000, false),
         ("malformed", Some(malformed), 0, true),
     ] {
         let dir = tempfile::tempdir()?;
@@ -210,9 +225,9 @@ async fn damaged_points_give_the_error_of_the_decoder_or_its_rows() -> Result<()
             std::fs::write(&path, damaged)?;
             // The other needs more than coordinates.
             let within = format!("st_within(geometry, {SQUARE})");
-            let [(found, read), _] = on_and_off(dir.path(), &within).await?;
+            let (found, read) = find(dir.path(), &within, &[]).await?;
             let decoded = format!("{within} OR (st_x(geometry) IS NULL AND st_x(geometry) IS NOT NULL)");
-            let [(expected, not_read), _] = on_and_off(dir.path(), &decoded).await?;
+            let (expected, not_read) = find(dir.path(), &decoded, &[]).await?;
             assert_eq!(found, expected, "byte {at}");
             assert_eq!(not_read, 0);
             outcomes[0] += usize::from(read == ROWS);
@@ -230,19 +245,84 @@ async fn extents_are_learnt_of_points_in_their_pages() -> Result<()> {
     at.sort_by(|a, b| a[0].total_cmp(&b[0]));
     let sorted: Vec<_> = at.iter().map(|at| Some(Shape::Point(Some(*at)).wkb(Wkb::Little))).collect();
     write_with(&dir.path().join("a.parquet"), &table(&sorted)?, plain())?;
-    let ctx = session(1, &[("odp.max_partitions", "1")])?;
     let location = dir.path().to_str().ok_or("path is not UTF-8")?;
-    ctx.register_table("t", Arc::new(OdpTableProvider::open(&ctx, location).await?))?;
-    let mut found = vec![];
-    for _ in 0..2 {
-        let sql = format!("SELECT id FROM t WHERE st_within(geometry, {SQUARE})");
-        let (rows, plan) = run(&ctx, &sql).await?;
-        let inside = rows.iter().map(|rows| rows.column(0).len()).sum::<usize>();
-        found.push((inside, metric(&plan, READ), metric(&plan, "area_rows_tested")));
+    let ctx = session_with(&[])?;
+    let table = Arc::new(OdpTableProvider::open(&ctx, location).await?);
+    ctx.register_table("t", Arc::clone(&table) as _)?;
+    let plain = session_with(&[("odp.pushdown_filters", "false"), ("odp.pruning", "false")])?;
+    plain.register_table("t", table)?;
+    let mut points = vec![];
+    for area in [SQUARE, SQUARE, TRIANGLE, ACROSS] {
+        for filter in [format!("st_within(geometry, {area})"), format!("NOT st_intersects(geometry, {area})")]
+        {
+            let (found, read) = answer(&ctx, &filter).await?;
+            let (expected, _) = answer(&plain, &filter).await?;
+            assert_eq!(found, expected, "{filter}");
+            points.push(read);
+        }
     }
-    let inside = at.iter().filter(|[x, y]| (1.0..40.0).contains(x) && (1.0..40.0).contains(y)).count();
-    assert_eq!(found[0], (inside, ROWS, ROWS));
-    assert_eq!(found[1].0, inside);
-    assert!(found[1].2 < ROWS / 2, "{found:?}");
+    assert_eq!(points[0], ROWS, "of none is known where it lies");
+    assert!(points[1..].iter().all(|&read| read < ROWS / 2), "{points:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn malformed_points_match_nothing_if_they_are_to() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut geometries = points(6);
+    for row in [10, 700, 701, 4_999] {
+        geometries[row] = Some([&[1, 9, 0, 0, 0], [0; 16].as_slice()].concat());
+    }
+    geometries[2_000] = Some(Shape::Point(None).wkb(Wkb::Little));
+    write_with(&dir.path().join("a.parquet"), &table(&geometries)?, plain())?;
+    for filter in [format!("st_within(geometry, {SQUARE})"), format!("st_disjoint(geometry, {SQUARE})")] {
+        let lenient = ("odp.on_invalid_geometry", "no_match");
+        let (found, read) = find(dir.path(), &filter, &[lenient]).await?;
+        let (expected, _) = find(dir.path(), &filter, &[lenient, ("odp.pushdown_filters", "false")]).await?;
+        assert!(found == expected && found.is_ok_and(|ids| ids.len() > 50), "{filter}");
+        // Pages of 300 rows, the last of a row group of 100: four have others.
+        assert_eq!(read, ROWS - 3 * 300 - 100, "{filter}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_of_a_dataset_may_store_points_in_their_own_ways() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rows = |seed| table(&points(seed));
+    write_with(&dir.path().join("a.parquet"), &rows(1)?, plain())?;
+    let dictionary = properties(Compression::SNAPPY, WriterVersion::PARQUET_1_0)
+        .set_column_dictionary_enabled("geometry".into(), true);
+    write_with(&dir.path().join("b.parquet"), &rows(2)?, dictionary.build())?;
+    let without = rows(3)?.project(&[0])?;
+    write_with(&dir.path().join("c.parquet"), &without, plain())?;
+    // With a line among them; row groups that are read together are decoded together.
+    let mut geometries = points(4);
+    geometries[2_600] = Some(Shape::Line(vec![[1.0, 1.0], [2.0, 2.0]]).wkb(Wkb::Little));
+    write_with(&dir.path().join("d.parquet"), &table(&geometries)?, plain())?;
+    let no_statistics = properties(Compression::SNAPPY, WriterVersion::PARQUET_1_0)
+        .set_statistics_enabled(EnabledStatistics::None);
+    write_with(&dir.path().join("e.parquet"), &rows(5)?, no_statistics.build())?;
+    let [(found, points), (expected, _)] =
+        on_and_off(dir.path(), &format!("st_intersects(geometry, {SQUARE})")).await?;
+    assert_eq!(found, expected);
+    assert_eq!(points, 2 * ROWS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_column_of_the_directory_hides_that_of_the_file() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let inside = "geometry=POINT(1 1)";
+    std::fs::create_dir(dir.path().join(inside))?;
+    write_with(&dir.path().join(inside).join("a.parquet"), &table(&points(1))?, plain())?;
+    let ctx = session(1, &[])?;
+    let sql = format!(
+        "CREATE EXTERNAL TABLE t (id BIGINT, geometry VARCHAR) STORED AS ODP PARTITIONED BY (geometry) LOCATION '{}'",
+        dir.path().display()
+    );
+    ctx.sql(&sql).await?.collect().await?;
+    let (found, read) = answer(&ctx, &format!("st_within(geometry, {SQUARE})")).await?;
+    assert_eq!((found.map(|ids| ids.len()), read), (Ok(ROWS), 0));
     Ok(())
 }

@@ -148,7 +148,7 @@ pub(crate) struct SpatialMetrics {
     pub(crate) pages_boundary: Count,
     /// Rows tested, each on its own.
     pub(crate) rows_tested: Count,
-    /// Of these, those of which the coordinates were read from pages: what else is known of them is not decoded.
+    /// Rows that were tested or looked through of which the coordinates were read from pages.
     pub(crate) points_read: Count,
     /// Rows that the filters let through.
     pub(crate) rows_matched: Count,

@@ -35,7 +35,7 @@ pub(super) struct PlainPages {
     buffer: Vec<u8>,
     /// The buffer may be larger than a page.
     has_room: bool,
-    /// Column chunks that are read so.
+    /// Counts column chunks.
     read: Count,
 }
 
@@ -158,7 +158,8 @@ impl PlainPages {
             let values = &body[plain.of_page(&stored.page, body)?];
             match plain.width() {
                 4 => kept.copy::<4>(values, &mut self.buffer),
-                _ => kept.copy::<8>(values, &mut self.buffer),
+                8 => kept.copy::<8>(values, &mut self.buffer),
+                _ => return Err(invalid("is of a width of which all rows are read")),
             }
             if whole.capacity() <= MOST_KEPT {
                 WHOLE_PAGE.set(whole);

@@ -29,10 +29,13 @@ enum Levels {
 impl PlainValues {
     /// `None` if a column chunk has other values than those of `data_type`, in their pages as in memory, or may have NULL.
     pub(super) fn of(column: &ColumnChunkMetaData, data_type: &DataType) -> Option<Self> {
-        Self::of_width(column, width(column.column_descr().physical_type(), data_type)?)
+        let width = width(column.column_descr().physical_type(), data_type)?;
+        let are_there = column.column_descr().max_def_level() == 0 || null_count(column) == Some(0);
+        if are_there { Self::of_width(column, width) } else { None }
     }
 
-    /// The same of values that take so many bytes each.
+    /// The same of values of which the caller knows that they take so many bytes each. Without statistics there may be NULL: pages
+    /// tell.
     #[expect(deprecated, reason = "old writers name the encoding of levels that are not there")]
     pub(super) fn of_width(column: &ColumnChunkMetaData, width: usize) -> Option<Self> {
         let descriptor = column.column_descr();
@@ -42,9 +45,8 @@ impl PlainValues {
             .encodings()
             .all(|encoding| matches!(encoding, Encoding::PLAIN | Encoding::RLE | Encoding::BIT_PACKED));
         let is_flat = descriptor.max_rep_level() == 0 && descriptor.max_def_level() <= 1;
-        let are_there = !has_levels
-            || column.statistics().is_some_and(|statistics| statistics.null_count_opt() == Some(0));
-        let is_it = is_flat && are_plain && are_there && column.dictionary_page_offset().is_none();
+        let has_null = has_levels && null_count(column).is_some_and(|count| count > 0);
+        let is_it = is_flat && are_plain && !has_null && column.dictionary_page_offset().is_none();
         is_it.then_some(Self { width, has_levels })
     }
 
@@ -100,6 +102,10 @@ impl PlainValues {
         };
         range.filter(|range| range.end <= body.len()).ok_or_else(|| invalid("ends within its levels"))
     }
+}
+
+fn null_count(column: &ColumnChunkMetaData) -> Option<u64> {
+    column.statistics()?.null_count_opt()
 }
 
 /// Bytes of a value of `data_type`, if it is in memory what it is in a page.

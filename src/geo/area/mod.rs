@@ -34,7 +34,8 @@ const SHIFT_TOLERANCE: f64 = 1e-9;
 
 /// Points that are asked about before a raster is made of a small area.
 const MIN_POINTS_FOR_INDEX: usize = 512;
-/// Points that are asked about before a finer one is made, if there is one.
+/// Points that are asked about before a finer one is made, if there is one: it saves some nanoseconds of each, and takes half a
+/// millisecond.
 const MIN_POINTS_FOR_FINE_INDEX: usize = 1 << 19;
 /// Vertices that a raster is made of in the time in which the tree locates a point.
 const VERTICES_PER_POINT: usize = 8;
@@ -427,7 +428,7 @@ impl PointLocator<'_> {
 }
 
 impl PointLocations {
-    /// What is known of the same points otherwise turned: inside once is inside.
+    /// Adds what else is known of the same points. Turned otherwise, one may lie inside that was on the boundary.
     fn add(&mut self, other: Self) {
         self.inside |= other.inside;
         self.boundary = (self.boundary | other.boundary) & !self.inside;

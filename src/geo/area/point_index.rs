@@ -100,10 +100,11 @@ impl PointIndex {
         Self::of_cells(area, MIN_CELLS)
     }
 
-    /// The same with more cells for an area of few vertices: it takes half a millisecond. `None` also where there are no more.
+    /// The same with more cells for an area of few vertices: it takes half a millisecond. `None` also where there are not at least
+    /// four times as many.
     pub(super) fn fine(area: &Area) -> Option<Self> {
-        let is_finer = area.vertices.saturating_mul(CELLS_PER_VERTEX) < MIN_FINE_CELLS;
-        if is_finer { Self::of_cells(area, MIN_FINE_CELLS) } else { None }
+        let coarse = area.vertices.saturating_mul(CELLS_PER_VERTEX).max(MIN_CELLS);
+        if coarse <= MIN_FINE_CELLS / 4 { Self::of_cells(area, MIN_FINE_CELLS) } else { None }
     }
 
     fn of_cells(area: &Area, least: usize) -> Option<Self> {
@@ -127,7 +128,7 @@ impl PointIndex {
     ) -> (PointLocations, u64) {
         let point = |row: usize| Coord { x: x[row] + turn, y: y[row] };
         let mut found = PointLocations::default();
-        // Without a branch: which cell comes next, nobody knows.
+        // Without a branch, which the processor could not predict.
         let mut in_runs = 0;
         for row in rows_of(wanted) {
             let known = self.known(self.raster.number(point(row)));

@@ -323,9 +323,10 @@ fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [us
     let coarse = Area::try_new(geometry.clone()).unwrap();
     let mut locators = [coarse.locator(MIN_POINTS_FOR_FINE_INDEX - 1), area.locator(usize::MAX)];
     assert!(locators.iter().all(|locator| locator.index.is_some()));
-    assert!(coarse.fine_index.get().is_none() && area.fine_index.get().is_some());
+    let has_fine = |area: &Area| area.fine_index.get().is_some_and(Option::is_some);
+    assert_eq!((has_fine(&coarse), has_fine(&area)), (false, area.vertices <= 4096));
     let vertices: Vec<_> = geo::CoordsIter::coords_iter(geometry).collect();
-    let mut seen = [0; 3];
+    let (mut seen, mut asked) = ([0; 3], vec![]);
     for round in 0..1_000 {
         let (from, to) = {
             let at = random.random_range(0..vertices.len());
@@ -350,6 +351,25 @@ fn raster_agrees_with_tree(geometry: &Geometry<f64>, random: &mut StdRng) -> [us
         seen[expected as usize] += 1;
         for locator in &mut locators {
             assert_eq!(located(locator, at.x, at.y), expected, "{at:?}");
+        }
+        asked.push((at, expected));
+    }
+    // Turned, too, where that is the same place.
+    for (chunk, turn) in asked.chunks(64).zip([0.0, 0.0, 0.0, -360.0].into_iter().cycle()) {
+        let turned =
+            |&(at, expected): &(Coord<f64>, PointLocation)| match area.covers_point(at.x + turn, at.y) {
+                found if turn != 0.0 => (at.x + turn, at.y, found),
+                _ => (at.x, at.y, expected),
+            };
+        let points: Vec<_> = chunk.iter().map(turned).collect();
+        let (x, y): (Vec<_>, Vec<_>) = points.iter().map(|(x, y, _)| (*x, *y)).unzip();
+        let mut expected = PointLocations::default();
+        for (row, (.., location)) in points.iter().enumerate() {
+            expected.inside |= u64::from(*location == PointLocation::Inside) << row;
+            expected.boundary |= u64::from(*location == PointLocation::Boundary) << row;
+        }
+        for locator in &mut locators {
+            assert_eq!(locator.covers_points(&x, &y), expected);
         }
     }
     seen

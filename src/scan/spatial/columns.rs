@@ -138,6 +138,20 @@ impl TestColumns {
 }
 
 impl FileColumns {
+    /// Whether all are columns of the file, not constants of its directory.
+    pub(super) fn are_read(&self) -> bool {
+        self.readers.iter().all(|reader| matches!(reader, ColumnReader::Read(_)))
+    }
+
+    /// The only column of the filters, of which `values` are in the file.
+    ///
+    /// # Errors
+    /// If they are not of a type that can be cast to the table's.
+    pub(super) fn of_values(&self, values: &ArrayRef) -> Result<RecordBatch> {
+        let columns = self.schema.fields().iter().map(|field| cast_to(values, field));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?)
+    }
+
     /// The filters' columns out of a record batch of the file.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();

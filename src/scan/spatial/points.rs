@@ -2,27 +2,34 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use datafusion::arrow::array::Float64Array;
+use datafusion::arrow::array::{ArrayRef, BinaryArray, Float64Array};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::physical_plan::metrics::Count;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::columns::{TestColumns, leaves_under};
+use super::columns::{FileColumns, TestColumns, leaves_under};
 use crate::geo::{GeometryArray, STORED_POINT, SpatialConjunct, SpatialTarget, stored_points};
 use crate::scan::column_chunks::ColumnChunks;
 use crate::scan::plain_pages::PlainPages;
 use crate::scan::plain_values::PlainValues;
 
-/// A column of a file that filters need nothing but the coordinates of, if it is one of points.
+/// Bytes of the headers of the pages of a column chunk, mostly.
+const HEADERS: i64 = 4_096;
+
+/// The column of a file that filters are about, if they need no more of it than the coordinates of points.
 #[derive(Debug)]
 pub(super) struct PointColumn {
     footer: Arc<ParquetMetaData>,
     /// Its position among those of the file.
     column: usize,
+    /// It turned out to have other values.
+    has_others: AtomicBool,
 }
 
 impl PointColumn {
@@ -30,29 +37,44 @@ impl PointColumn {
     pub(super) fn find(
         filters: &[SpatialConjunct],
         columns: &TestColumns,
+        file_columns: &FileColumns,
         file: &ArrowReaderMetadata,
     ) -> Option<Self> {
-        let (path, field) = columns.only_column()?;
-        let is_it = |target: &SpatialTarget| matches!(target, SpatialTarget::Geometry { path: other } if other == path);
+        let (path, field) = columns.only_column().filter(|_| file_columns.are_read())?;
+        let is_of_column = |target: &SpatialTarget| matches!(target, SpatialTarget::Geometry { path: other } if other == path);
         let of_filter = |filter: &SpatialConjunct| {
-            filter.is_of_relations() && filter.predicates.iter().all(|predicate| is_it(&predicate.target))
+            filter.is_of_relations()
+                && filter.predicates.iter().all(|predicate| is_of_column(&predicate.target))
         };
         let ([name], true) = (path.as_ref(), filters.iter().all(of_filter)) else { return None };
         let in_file = file.schema().field_with_name(name).ok()?;
         let &[column] = leaves_under(file.parquet_schema(), path).as_slice() else { return None };
-        let is_binary = field.data_type().is_binary() && in_file.data_type().is_binary();
+        let is_binary = |data_type: &DataType| {
+            matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+        };
         let is_stored_so = file.parquet_schema().column(column).physical_type() == PhysicalType::BYTE_ARRAY;
-        (is_binary && is_stored_so).then(|| Self { footer: Arc::clone(file.metadata()), column })
+        (is_binary(field.data_type()) && is_binary(in_file.data_type()) && is_stored_so).then(|| Self {
+            footer: Arc::clone(file.metadata()),
+            column,
+            has_others: AtomicBool::new(false),
+        })
     }
 
-    /// Whether it may have nothing but points in a row group, by its size. Not, if it may have NULL.
+    /// Whether it may have nothing but points in a row group, by its size.
     pub(super) fn may_be_points(&self, row_group: usize) -> bool {
         let row_group = self.footer.row_group(row_group);
         let column = row_group.column(self.column);
         let points = row_group.num_rows().saturating_mul(STORED_POINT as i64);
-        // What says that they are not NULL takes less than a byte for each.
-        let and_more = points.saturating_add(row_group.num_rows()).saturating_add(HEADERS);
-        of_chunk(column).is_some() && (points..=and_more).contains(&column.uncompressed_size())
+        // What says that they are not NULL takes up to a bit for each.
+        let and_more = points.saturating_add(row_group.num_rows() / 8).saturating_add(HEADERS);
+        layout_of(column).is_some()
+            && (points..=and_more).contains(&column.uncompressed_size())
+            && !self.has_others.load(Ordering::Relaxed)
+    }
+
+    /// From now on it may not.
+    pub(super) fn give_up(&self) {
+        self.has_others.store(true, Ordering::Relaxed);
     }
 
     /// Where it lies in the file.
@@ -60,35 +82,51 @@ impl PointColumn {
         ColumnChunks::ranges(&self.footer, row_group, &[self.column])
     }
 
-    /// The points of a row group, of which `bytes` are those of the column.
-    pub(super) fn points(&self, row_group: usize, bytes: Vec<Bytes>) -> Result<StoredPoints> {
+    /// What a row group has, of which `bytes` are those of the column.
+    pub(super) fn pages(&self, row_group: usize, bytes: Vec<Bytes>) -> Result<PointPages> {
         let (row_groups, columns) = ([row_group].into(), [self.column].into());
         let chunks = ColumnChunks::new(Arc::clone(&self.footer), row_groups, columns, bytes);
-        Ok(StoredPoints(PlainPages::new(chunks.pages_of(self.column)?, None, true, Count::new())))
+        Ok(PointPages(PlainPages::new(chunks.pages_of(self.column)?, None, true, Count::new())))
     }
 }
 
-/// Bytes of the headers of pages, at least.
-const HEADERS: i64 = 4_096;
-
-fn of_chunk(column: &ColumnChunkMetaData) -> Option<PlainValues> {
+/// How values lie in a column chunk, if each is a point behind its length.
+fn layout_of(column: &ColumnChunkMetaData) -> Option<PlainValues> {
     PlainValues::of_width(column, STORED_POINT)
 }
 
-/// The points of a row group.
-pub(super) struct StoredPoints(PlainPages);
+/// Gives the values of a row group.
+pub(super) struct PointPages(PlainPages);
 
-impl StoredPoints {
-    /// The next points, at most so many; `None` after the last.
+/// Values as long as points.
+pub(super) enum StoredGeometries {
+    Points(GeometryArray),
+    /// Some are empty points, or no points.
+    Others(ArrayRef),
+}
+
+impl PointPages {
+    /// The next values, at most so many; `None` after the last.
     ///
     /// # Errors
-    /// If a value is NULL, or no point that can be computed with.
-    pub(super) fn next(&mut self, most: usize) -> Result<Option<GeometryArray>> {
-        let Some(stored) = self.0.next(most.saturating_mul(STORED_POINT), of_chunk)? else { return Ok(None) };
+    /// If one is NULL, or longer or shorter than a point.
+    pub(super) fn next(&mut self, most: usize) -> Result<Option<StoredGeometries>> {
+        let Some(stored) = self.0.next(most.saturating_mul(STORED_POINT), layout_of)? else {
+            return Ok(None);
+        };
         let (stored, rest) = stored.as_chunks::<STORED_POINT>();
-        let points = stored_points(stored).filter(|_| rest.is_empty());
-        let (x, y) = points.ok_or_else(|| ParquetError::General("a geometry is not a point".to_owned()))?;
-        let [x, y] = [x, y].map(|values| Float64Array::new(values.into(), None));
-        Ok(Some(GeometryArray::Points { x, y, nulls: None }))
+        if let Some(points) = stored_points(stored).filter(|_| rest.is_empty()) {
+            let [x, y] = <[Vec<f64>; 2]>::from(points).map(|values| Float64Array::new(values.into(), None));
+            return Ok(Some(StoredGeometries::Points(GeometryArray::Points { x, y, nulls: None })));
+        }
+        let value = |stored: &'_ [u8; STORED_POINT]| match stored {
+            [21, 0, 0, 0, ..] => Some(stored[4..].to_vec()),
+            _ => None,
+        };
+        let values: Option<Vec<Vec<u8>>> = stored.iter().map(value).collect();
+        let values = values.filter(|_| rest.is_empty());
+        let values =
+            values.ok_or_else(|| ParquetError::General("a geometry is as long as no point".to_owned()))?;
+        Ok(Some(StoredGeometries::Others(Arc::new(BinaryArray::from_iter_values(values)))))
     }
 }

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 use super::columns::{FileColumns, TestColumns};
-use super::points::PointColumn;
+use super::points::{PointColumn, StoredGeometries};
 use crate::dataset::{Chunk, LearntExtents};
 use crate::geo::{
     BoundingBox, Extent, ExtentFacts, GeometryArray, InvalidGeometryRow, SpatialConjunct, SpatialTarget,
@@ -57,22 +57,38 @@ impl RowError {
 }
 
 impl RowTest<'_> {
-    /// The rows of each group that match, one bit a row.
+    /// The rows of each group that match, one bit a row, by what `open` reads.
     ///
     /// # Errors
     /// What reading gives, and what a filter gives in a row.
     pub(super) async fn matches<R: AsyncFileReader + Unpin + Send + 'static>(
         &self,
-        mut reader: R,
+        open: impl Fn() -> R,
         groups: &[PlannedGroup],
     ) -> Result<Vec<BooleanBuffer>, RowError> {
         let read: Vec<&PlannedGroup> = groups.iter().filter(|group| group.rows_to_read() > 0).collect();
-        let tested = match self.test_points(&mut reader, &read).await {
-            Some(tested) => tested,
-            None => self.test(reader, &read).await?,
-        };
-        let mut at = 0;
+        let total: u64 = read.iter().map(|group| group.rows_to_read()).sum();
+        let mut tested = BooleanBufferBuilder::new(to_usize(total));
+        for groups in read.chunk_by(|a, b| self.may_be_points(a) == self.may_be_points(b)) {
+            let of_points = match self.points {
+                Some(column) if groups.iter().all(|group| self.may_be_points(group)) => {
+                    self.test_points(open(), column, groups).await?
+                }
+                _ => None,
+            };
+            tested.append_buffer(&match of_points {
+                Some(tested) => tested,
+                None => self.test(open(), groups).await?,
+            });
+        }
+        let (tested, mut at) = (tested.finish(), 0);
         Ok(groups.iter().map(|group| group.matches(&tested, &mut at)).collect())
+    }
+
+    /// Whether all of `group` is to be read, and may be points.
+    fn may_be_points(&self, group: &PlannedGroup) -> bool {
+        group.rows_to_read() == group.rows
+            && self.points.is_some_and(|column| column.may_be_points(group.index))
     }
 
     /// The rows to read of `groups` that match, by `parquet`'s record batches of the filters' columns.
@@ -82,9 +98,6 @@ impl RowTest<'_> {
         groups: &[&PlannedGroup],
     ) -> Result<BooleanBuffer, RowError> {
         let mut testing = Testing::new(self, groups);
-        if groups.is_empty() {
-            return Ok(testing.finish());
-        }
         let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(groups.iter().map(|group| group.index).collect())
             .with_row_selection(rows_to_read(groups))
@@ -96,42 +109,65 @@ impl RowTest<'_> {
             // Nothing else waits here where the bytes are in memory.
             tokio::task::consume_budget().await;
             let batch = self.file_columns.read(&batch).map_err(RowError::unlocated)?;
-            let facts = |target: &SpatialTarget, rows| facts_of_rows(target, self.columns, &batch, rows);
-            testing.test(batch.num_rows(), facts, |runs| {
-                self.evaluate(&batch).map_err(|error| RowError {
-                    row: self.malformed_row(&batch, &error),
-                    error,
-                    rows: runs.iter().map(Run::place).collect(),
-                })
-            })?;
+            self.test_batch(&mut testing, &batch)?;
         }
         Ok(testing.finish())
     }
 
-    /// The same by the points in the pages of whole row groups. `None` if they have anything else: that is left to [`Self::test`].
+    /// Tests the next rows, of which `batch` has the columns.
+    fn test_batch(&self, testing: &mut Testing<'_>, batch: &RecordBatch) -> Result<(), RowError> {
+        let facts = |target: &SpatialTarget, rows| facts_of_rows(target, self.columns, batch, rows);
+        testing.test(batch.num_rows(), facts, |runs| {
+            self.evaluate(batch).map_err(|error| RowError {
+                row: self.malformed_row(batch, &error),
+                error,
+                rows: runs.iter().map(Run::place).collect(),
+            })
+        })
+    }
+
+    /// The same by what lies in the pages of `column`, of whole row groups. `None` if it has values that are as long as no point, or
+    /// something is wrong with a page: that is left to [`Self::test`].
     async fn test_points<R: AsyncFileReader>(
         &self,
-        reader: &mut R,
+        mut reader: R,
+        column: &PointColumn,
         groups: &[&PlannedGroup],
-    ) -> Option<BooleanBuffer> {
-        let column = self.points?;
-        let is_whole = |group: &PlannedGroup| group.rows_to_read() == group.rows;
-        if !groups.iter().all(|group| is_whole(group) && column.may_be_points(group.index)) {
-            return None;
-        }
+    ) -> Result<Option<BooleanBuffer>, RowError> {
         let mut testing = Testing::new(self, groups);
+        let mut points_read = 0;
         for group in groups {
-            let bytes = reader.get_byte_ranges(column.ranges(group.index).ok()?).await.ok()?;
-            let mut points = column.points(group.index, bytes).ok()?;
-            while let Some(points) = points.next(self.batch_size).ok()? {
+            let Ok(ranges) = column.ranges(group.index) else { return Ok(None) };
+            let bytes = reader.get_byte_ranges(ranges).await;
+            let bytes = bytes.map_err(|error| RowError::unlocated(error.into()))?;
+            let Ok(mut pages) = column.pages(group.index, bytes) else { return Ok(None) };
+            loop {
                 tokio::task::consume_budget().await;
-                let facts = |_: &SpatialTarget, rows| facts_of_geometries(&points, rows);
-                let matching = |_: &[Run<'_>]| self.matching_points(&points).map_err(RowError::unlocated);
-                testing.test(points.len(), facts, matching).ok()?;
+                match pages.next(self.batch_size) {
+                    Ok(None) => break,
+                    Ok(Some(StoredGeometries::Points(points))) => {
+                        points_read += points.len();
+                        let facts = |_: &SpatialTarget, rows| facts_of_geometries(&points, rows);
+                        testing.test(points.len(), facts, |_| {
+                            self.matching_points(&points).map_err(RowError::unlocated)
+                        })?;
+                    }
+                    Ok(Some(StoredGeometries::Others(values))) => {
+                        let batch = self.file_columns.of_values(&values).map_err(RowError::unlocated)?;
+                        // Of several errors the other finds its own first.
+                        if self.test_batch(&mut testing, &batch).is_err() {
+                            return Ok(None);
+                        }
+                    }
+                    Err(_) => {
+                        column.give_up();
+                        return Ok(None);
+                    }
+                }
             }
         }
-        self.points_read.add(testing.tested.len());
-        Some(testing.finish())
+        self.points_read.add(points_read);
+        Ok(Some(testing.finish()))
     }
 
     fn matching_points(&self, points: &GeometryArray) -> Result<BooleanBuffer> {

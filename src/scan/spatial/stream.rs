@@ -146,9 +146,9 @@ impl Run {
                 &file.partition_values,
             )?),
         };
-        let points = match &scan.columns {
-            Some(columns) => PointColumn::find(&scan.conjuncts, columns, &metadata),
-            None => None,
+        let points = match (&scan.columns, &columns) {
+            (Some(columns), Some(in_file)) => PointColumn::find(&scan.conjuncts, columns, in_file, &metadata),
+            _ => None,
         };
         let metas = &scan.snapshot.batches()[batches.clone()];
         let ahead = match metas.first() {
@@ -235,8 +235,8 @@ impl Run {
                     file_index: self.file_index(),
                     batch_size: self.scan.batch_size,
                 };
-                let reader = self.scan.readers.reader(&self.file, self.file_metrics.clone());
-                test.matches(reader, &groups).await.map_err(|error| self.located(error))?
+                let open = || self.scan.readers.reader(&self.file, self.file_metrics.clone());
+                test.matches(open, &groups).await.map_err(|error| self.located(error))?
             }
             _ => groups.iter().map(PlannedGroup::kept).collect(),
         };
