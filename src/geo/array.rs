@@ -108,6 +108,11 @@ impl GeometryArray {
         })
     }
 
+    /// Points at these longitudes and latitudes, as many of one as of the other.
+    pub(crate) fn from_points(x: Vec<f64>, y: Vec<f64>) -> Self {
+        Self::Points { x: x.into(), y: y.into(), nulls: None }
+    }
+
     fn boxes(array: &StructArray, places: [usize; 4]) -> Result<Self> {
         let column = |place: usize| cast(array.column(place), &DataType::Float64);
         let [xmin, ymin, xmax, ymax] = places;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use datafusion::arrow::array::{ArrayRef, BinaryArray, Float64Array};
+use datafusion::arrow::array::{ArrayRef, BinaryArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::physical_plan::metrics::Count;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
@@ -14,7 +14,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::columns::{FileColumns, TestColumns, leaves_under};
-use crate::geo::{GeometryArray, STORED_POINT, SpatialConjunct, SpatialTarget, stored_points};
+use crate::geo::{STORED_POINT, SpatialConjunct, SpatialTarget, stored_points};
 use crate::scan::column_chunks::ColumnChunks;
 use crate::scan::plain_pages::PlainPages;
 use crate::scan::plain_values::PlainValues;
@@ -100,7 +100,8 @@ pub(super) struct PointPages(PlainPages);
 
 /// Values as long as points.
 pub(super) enum StoredGeometries {
-    Points(GeometryArray),
+    /// Their coordinates.
+    Points(Vec<f64>, Vec<f64>),
     /// Some are empty points, or no points.
     Others(ArrayRef),
 }
@@ -115,9 +116,8 @@ impl PointPages {
             return Ok(None);
         };
         let (stored, rest) = stored.as_chunks::<STORED_POINT>();
-        if let Some(points) = stored_points(stored).filter(|_| rest.is_empty()) {
-            let [x, y] = <[Vec<f64>; 2]>::from(points).map(|values| Float64Array::new(values.into(), None));
-            return Ok(Some(StoredGeometries::Points(GeometryArray::Points { x, y, nulls: None })));
+        if let Some((x, y)) = stored_points(stored).filter(|_| rest.is_empty()) {
+            return Ok(Some(StoredGeometries::Points(x, y)));
         }
         let value = |stored: &'_ [u8; STORED_POINT]| match stored {
             [21, 0, 0, 0, ..] => Some(stored[4..].to_vec()),

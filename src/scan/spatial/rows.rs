@@ -145,7 +145,8 @@ impl RowTest<'_> {
                 tokio::task::consume_budget().await;
                 match pages.next(self.batch_size) {
                     Ok(None) => break,
-                    Ok(Some(StoredGeometries::Points(points))) => {
+                    Ok(Some(StoredGeometries::Points(x, y))) => {
+                        let points = GeometryArray::from_points(x, y);
                         points_read += points.len();
                         let facts = |_: &SpatialTarget, rows| facts_of_geometries(&points, rows);
                         testing.test(points.len(), facts, |_| {
