@@ -580,6 +580,47 @@ async fn footers_are_taken_from_a_metadata_file_that_is_newer_than_the_files() -
 }
 
 #[tokio::test]
+async fn a_metadata_file_that_says_other_row_groups_is_an_error_in_every_query() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("a.parquet");
+    // Rows, and rows of a row group, as the metadata file says and as the file has them. A footer of many row groups is not compared
+    // again if it was found to be right.
+    for (said, found) in [((100, 20), (100, 25)), ((2_000, 20), (2_000, 21)), ((2_000, 20), (1_990, 20))] {
+        write(&file, &observations(0, said.0, 1)?, said.1)?;
+        write_parquet_metadata(dir.path(), &["a.parquet"])?;
+        write(&file, &observations(0, found.0, 1)?, found.1)?;
+        let ctx = session(1, &[])?;
+        for modified in [Duration::from_secs(60), Duration::ZERO] {
+            let opened = fs::File::options().write(true).open(&file)?;
+            opened.set_modified(SystemTime::now() - modified + Duration::from_secs(1))?;
+            let is_believed = modified > Duration::ZERO;
+            let builder = OdpTableProvider::builder(dir.path().to_str().ok_or("path is not UTF-8")?);
+            let table =
+                builder.with_options(options(MetadataFiles::All, BatchUnit::RowGroup)).open(&ctx).await?;
+            ctx.register_table("t", Arc::new(table))?;
+            for sql in ["SELECT avg(depth) FROM t", "SELECT avg(depth) FROM t WHERE id > 50"] {
+                for _ in 0..2 {
+                    match ctx.sql(sql).await?.collect().await {
+                        Ok(_) => assert!(!is_believed, "{sql}, {found:?}"),
+                        Err(error) => {
+                            let error = error.to_string();
+                            assert!(
+                                is_believed
+                                    && error.contains("a.parquet")
+                                    && error.contains("write that file anew"),
+                                "{error}"
+                            );
+                        }
+                    }
+                }
+            }
+            ctx.deregister_table("t")?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_dataset_of_no_files_has_the_columns_of_its_common_metadata() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().to_string_lossy().into_owned();

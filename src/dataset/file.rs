@@ -51,6 +51,11 @@ impl RowGroup {
             uncompressed_bytes: positive(group.total_byte_size()),
         }
     }
+
+    /// Whether this is what a footer says of `group`.
+    pub(crate) fn is_of_footer(&self, group: &RowGroupMetaData) -> bool {
+        *self == Self::of_footer(group, self.first_row)
+    }
 }
 
 /// Whether two descriptions of one path are of one version: same size, and same ETag, or time where one has no ETag.

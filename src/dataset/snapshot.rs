@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
@@ -14,6 +14,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::SortExpr;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::file::metadata::ParquetMetaData;
 
 use super::batch::{BatchId, BatchMetadata};
 use super::file::DatasetFile;
@@ -24,6 +25,9 @@ use super::statistics::BatchBounds;
 
 /// Statistics of batches and runs of them that are kept; some kilobytes each. The partitions of several queries fit.
 const KEPT_RANGES: usize = 8192;
+
+/// Row groups that are compared again rather than remembered to be the same.
+const FEW_ROW_GROUPS: usize = 64;
 
 /// The batches of a dataset at one moment, in logical order, with exact statistics.
 ///
@@ -36,6 +40,8 @@ pub struct DatasetSnapshot {
     ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
     total: OnceLock<Arc<Statistics>>,
     learnt: LearntExtents,
+    /// The last footer of each file of many row groups that was compared with what is known of the file.
+    compared: Mutex<HashMap<usize, Weak<ParquetMetaData>>>,
 }
 
 /// What discovery finds.
@@ -57,7 +63,13 @@ pub(crate) struct SnapshotParts {
 
 impl DatasetSnapshot {
     pub(crate) fn new(parts: SnapshotParts) -> Self {
-        Self { parts, ranges: Mutex::default(), total: OnceLock::new(), learnt: LearntExtents::default() }
+        Self {
+            parts,
+            ranges: Mutex::default(),
+            total: OnceLock::new(),
+            learnt: LearntExtents::default(),
+            compared: Mutex::default(),
+        }
     }
 
     /// The table's schema: the files' columns, then the partition columns.
@@ -195,6 +207,26 @@ impl DatasetSnapshot {
         let bytes: u64 = batches.into_iter().map(|b| b.uncompressed_bytes).fold(0, u64::saturating_add);
         // What Parquet calls uncompressed is still encoded: an estimate of the Arrow size.
         statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
+    }
+
+    /// Whether `footer`, of the file at `file_index`, has the row groups that are known of it, which may come from elsewhere. Readers
+    /// ask for each part of a query: a footer of many row groups is compared once.
+    pub(crate) fn has_row_groups_of(&self, file_index: usize, footer: &Arc<ParquetMetaData>) -> bool {
+        let Some(file) = self.parts.files.get(file_index) else { return false };
+        let compared = || self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is weakly held has the place of no other footer.
+        let is_it = |known: &Weak<ParquetMetaData>| known.as_ptr() == Arc::as_ptr(footer);
+        let is_many = footer.num_row_groups() > FEW_ROW_GROUPS;
+        if is_many && compared().get(&file_index).is_some_and(is_it) {
+            return true;
+        }
+        let found = footer.row_groups().iter();
+        let is_same = file.row_groups.len() == footer.num_row_groups()
+            && file.row_groups.iter().zip(found).all(|(known, found)| known.is_of_footer(found));
+        if is_many && is_same {
+            compared().insert(file_index, Arc::downgrade(footer));
+        }
+        is_same
     }
 
     /// The row groups that the contiguous batches in `range` read, all of one file, if they are all of their rows.

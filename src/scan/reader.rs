@@ -28,7 +28,7 @@ use super::metrics::ScanMetrics;
 use super::round_trips::{ColumnTrips, RowGroupRequests};
 use super::source::BatchRun;
 use super::step_back::step_back;
-use crate::dataset::{DatasetSnapshot, RowGroup, is_same_version};
+use crate::dataset::{DatasetSnapshot, is_same_version};
 use crate::discover::{cached_footer, fetch_footer, fetch_footer_by};
 use crate::error::OdpError;
 
@@ -322,16 +322,10 @@ impl PinnedReader {
 
     /// Whether the file has the row groups that were planned. It is the planned version; but what is known of it may
     /// come from a file beside it that is wrong.
-    fn check_row_groups(&self, footer: &ParquetMetaData) -> std::result::Result<(), OdpError> {
+    fn check_row_groups(&self, footer: &Arc<ParquetMetaData>) -> std::result::Result<(), OdpError> {
         let Some((snapshot, batch)) = &self.planned else { return Ok(()) };
         let Some(batch) = snapshot.batches().get(*batch) else { return Ok(()) };
-        let planned = &snapshot.file_of(batch).row_groups;
-        let is_same = planned.len() == footer.num_row_groups()
-            && planned
-                .iter()
-                .zip(footer.row_groups())
-                .all(|(planned, found)| *planned == RowGroup::of_footer(found, planned.first_row));
-        match is_same {
+        match snapshot.has_row_groups_of(batch.file_index, footer) {
             true => Ok(()),
             false => Err(OdpError::InvalidData {
                 location: self.file.object_meta.location.to_string(),
