@@ -114,18 +114,6 @@ impl RowTest<'_> {
         Ok(testing.finish())
     }
 
-    /// Tests the next rows, of which `batch` has the columns.
-    fn test_batch(&self, testing: &mut Testing<'_>, batch: &RecordBatch) -> Result<(), RowError> {
-        let facts = |target: &SpatialTarget, rows| facts_of_rows(target, self.columns, batch, rows);
-        testing.test(batch.num_rows(), facts, |runs| {
-            self.evaluate(batch).map_err(|error| RowError {
-                row: self.malformed_row(batch, &error),
-                error,
-                rows: runs.iter().map(Run::place).collect(),
-            })
-        })
-    }
-
     /// The same by what lies in the pages of `column`, of whole row groups. `None` if it has values that are as long as no point, or
     /// something is wrong with a page: that is left to [`Self::test`].
     async fn test_points<R: AsyncFileReader>(
@@ -169,6 +157,18 @@ impl RowTest<'_> {
         }
         self.points_read.add(points_read);
         Ok(Some(testing.finish()))
+    }
+
+    /// Tests the next rows, of which `batch` has the columns.
+    fn test_batch(&self, testing: &mut Testing<'_>, batch: &RecordBatch) -> Result<(), RowError> {
+        let facts = |target: &SpatialTarget, rows| facts_of_rows(target, self.columns, batch, rows);
+        testing.test(batch.num_rows(), facts, |runs| {
+            self.evaluate(batch).map_err(|error| RowError {
+                row: self.malformed_row(batch, &error),
+                error,
+                rows: runs.iter().map(Run::place).collect(),
+            })
+        })
     }
 
     fn matching_points(&self, points: &GeometryArray) -> Result<BooleanBuffer> {
