@@ -1,6 +1,7 @@
 //! Datasets as plain data: files, batches and their statistics. No I/O here.
 
 mod batch;
+mod batch_sums;
 mod coordinates;
 mod file;
 mod geometry_column;

@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::ParquetMetaData;
 
 use super::batch::{BatchId, BatchMetadata};
+use super::batch_sums::BatchSums;
 use super::file::DatasetFile;
 use super::geometry_column::GeometryColumn;
 use super::leaf_bounds::LeafBounds;
@@ -39,6 +40,7 @@ pub struct DatasetSnapshot {
     /// Statistics of contiguous batches, by first and last + 1; computed once, but for what would be too many.
     ranges: Mutex<HashMap<(usize, usize), Arc<Statistics>>>,
     total: OnceLock<Arc<Statistics>>,
+    sums: OnceLock<BatchSums>,
     learnt: LearntExtents,
     /// The last footer of each file of many row groups that was compared with what is known of the file.
     compared: Mutex<HashMap<usize, Weak<ParquetMetaData>>>,
@@ -67,6 +69,7 @@ impl DatasetSnapshot {
             parts,
             ranges: Mutex::default(),
             total: OnceLock::new(),
+            sums: OnceLock::new(),
             learnt: LearntExtents::default(),
             compared: Mutex::default(),
         }
@@ -174,19 +177,27 @@ impl DatasetSnapshot {
         merged
     }
 
-    /// The statistics of the batches at `indices` together.
+    /// The statistics of the batches at ascending `indices` together.
     pub(crate) fn statistics_at(&self, indices: &[usize]) -> Result<Statistics> {
-        let batches = indices.iter().map(|&i| &self.parts.batches[i]);
-        Ok(self.with_bytes(self.parts.bounds.statistics_at(indices)?, batches))
+        let (_, bytes) = self.sums().of(indices);
+        Ok(with_bytes(self.parts.bounds.statistics_at(indices)?, bytes))
     }
 
-    /// The same without those of columns.
+    /// The same of batches at ascending `indices`, without those of columns.
     pub(crate) fn statistics_of_rows(&self, indices: &[usize]) -> Statistics {
-        let batches = || indices.iter().map(|&i| &self.parts.batches[i]);
-        let rows = batches().map(|batch| batch.rows).fold(0, u64::saturating_add);
-        let rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        let (rows, bytes) = self.sums().of(indices);
         let unknown = Statistics::new_unknown(self.parts.schema.table_schema());
-        self.with_bytes(unknown.with_num_rows(rows), batches())
+        let rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        with_bytes(unknown.with_num_rows(rows), bytes)
+    }
+
+    /// Whether batches end within row groups.
+    pub(crate) fn cuts_row_groups(&self) -> bool {
+        self.sums().cut_row_groups()
+    }
+
+    fn sums(&self) -> &BatchSums {
+        self.sums.get_or_init(|| BatchSums::new(&self.parts.batches))
     }
 
     /// Whether statistics of several batches together have been computed.
@@ -196,17 +207,8 @@ impl DatasetSnapshot {
     }
 
     fn merged_statistics(&self, range: &Range<usize>) -> Statistics {
-        self.with_bytes(self.parts.bounds.statistics(range), &self.parts.batches[range.clone()])
-    }
-
-    fn with_bytes<'a>(
-        &self,
-        statistics: Statistics,
-        batches: impl IntoIterator<Item = &'a BatchMetadata>,
-    ) -> Statistics {
-        let bytes: u64 = batches.into_iter().map(|b| b.uncompressed_bytes).fold(0, u64::saturating_add);
-        // What Parquet calls uncompressed is still encoded: an estimate of the Arrow size.
-        statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
+        let (_, bytes) = self.sums().of_range(range);
+        with_bytes(self.parts.bounds.statistics(range), bytes)
     }
 
     /// Whether `footer`, of the file at `file_index`, has the row groups that are known of it, which may come from elsewhere. Readers
@@ -269,6 +271,11 @@ impl DatasetSnapshot {
         }
         opened.with_extension(access_plan(file, span))
     }
+}
+
+/// What Parquet calls uncompressed is still encoded: an estimate of the Arrow size.
+fn with_bytes(statistics: Statistics, bytes: u64) -> Statistics {
+    statistics.with_total_byte_size(Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)))
 }
 
 /// The row groups that contiguous batches of `file` read, in order, each with the rows they read of it.

@@ -142,11 +142,14 @@ fn cut(
     shares: Shares,
 ) -> Vec<Range<usize>> {
     let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
+    if !snapshot.cuts_row_groups() {
+        return cut_by_rows(&rows, limit, shares);
+    }
     let starts: Vec<usize> = (0..kept.len()).filter(|&at| !is_within(snapshot, kept, at)).collect();
     let all: u64 = rows.iter().copied().fold(0, u64::saturating_add);
     let are_short = all / (limit.max(1) as u64) < SHORT_RUN;
     let few = if are_short { least.min(limit) } else { limit };
-    if starts.len() == kept.len() || starts.len() < few {
+    if starts.len() < few {
         return cut_by_rows(&rows, limit, shares);
     }
     let end = |unit: usize| starts.get(unit + 1).copied().unwrap_or(kept.len());
