@@ -191,6 +191,11 @@ impl DatasetSnapshot {
         with_bytes(unknown.with_num_rows(rows), bytes)
     }
 
+    /// Rows of the contiguous batches in `range`.
+    pub(crate) fn rows_of_range(&self, range: Range<usize>) -> u64 {
+        self.sums().of_range(&range).0
+    }
+
     /// Whether batches end within row groups.
     pub(crate) fn cuts_row_groups(&self) -> bool {
         self.sums().cut_row_groups()

@@ -141,15 +141,19 @@ fn cut(
     least: usize,
     shares: Shares,
 ) -> Vec<Range<usize>> {
-    let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
-    if !snapshot.cuts_row_groups() {
-        return cut_by_rows(&rows, limit, shares);
+    if !snapshot.cuts_row_groups()
+        && let (Some(&first), Some(&last)) = (kept.first(), kept.last())
+        && last - first + 1 == kept.len()
+    {
+        let rows_until = |end: usize| u128::from(snapshot.rows_of_range(first..first + end));
+        return cut_by_sums(kept.len(), rows_until, limit, shares);
     }
+    let rows: Vec<u64> = kept.iter().map(|&i| snapshot.batches()[i].rows).collect();
     let starts: Vec<usize> = (0..kept.len()).filter(|&at| !is_within(snapshot, kept, at)).collect();
     let all: u64 = rows.iter().copied().fold(0, u64::saturating_add);
     let are_short = all / (limit.max(1) as u64) < SHORT_RUN;
     let few = if are_short { least.min(limit) } else { limit };
-    if starts.len() < few {
+    if starts.len() == kept.len() || starts.len() < few {
         return cut_by_rows(&rows, limit, shares);
     }
     let end = |unit: usize| starts.get(unit + 1).copied().unwrap_or(kept.len());
@@ -166,30 +170,51 @@ fn is_within(snapshot: &DatasetSnapshot, kept: &[usize], at: usize) -> bool {
 }
 
 fn cut_by_rows(all: &[u64], limit: usize, shares: Shares) -> Vec<Range<usize>> {
-    let limit = limit.max(1);
-    let total: u128 = all.iter().map(|&rows| u128::from(rows)).sum();
-    // The rows of the first groups, at least. Once for each group: products of such numbers take time.
-    let first_have = |closed: usize| {
-        let (part, of) = shares.of_first(closed, limit);
-        total.saturating_mul(part).div_ceil(of)
-    };
-    let mut groups = Vec::with_capacity(limit);
-    let (mut start, mut before, mut until) = (0, 0u128, first_have(1));
-    for (i, &rows) in all.iter().enumerate() {
-        before += u128::from(rows);
-        let is_full = before >= until;
-        let others = limit - groups.len() - 1;
-        // Each batch left is a group of its own, if there are enough.
-        if others > 0 && (is_full || all.len() - (i + 1) <= others) {
-            groups.push(start..i + 1);
-            start = i + 1;
-            until = first_have(groups.len() + 1);
-        }
+    let mut until = Vec::with_capacity(all.len() + 1);
+    until.push(0_u128);
+    for (at, &rows) in all.iter().enumerate() {
+        until.push(until[at] + u128::from(rows));
     }
-    if start < all.len() {
-        groups.push(start..all.len());
+    cut_by_sums(all.len(), |end| until[end], limit, shares)
+}
+
+/// `count` batches in at most `limit` groups, by how many rows those before an end have.
+fn cut_by_sums(
+    count: usize,
+    rows_until: impl Fn(usize) -> u128,
+    limit: usize,
+    shares: Shares,
+) -> Vec<Range<usize>> {
+    let limit = limit.max(1);
+    let total = rows_until(count);
+    let mut groups = Vec::with_capacity(limit);
+    let mut start = 0;
+    while start < count {
+        let others = limit - groups.len() - 1;
+        let end = if others == 0 {
+            count
+        } else {
+            // The rows of the first groups, at least.
+            let (part, of) = shares.of_first(groups.len() + 1, limit);
+            let rows = total.saturating_mul(part).div_ceil(of);
+            let full = first_end(start + 1..count, |end| rows_until(end) >= rows);
+            // Each batch left is a group of its own, if there are enough.
+            full.min(count.saturating_sub(others).max(start + 1))
+        };
+        groups.push(start..end);
+        start = end;
     }
     groups
+}
+
+/// The first of `ends` that `is_full` holds for, and for all after it; what follows them if it holds for none.
+fn first_end(ends: Range<usize>, is_full: impl Fn(usize) -> bool) -> usize {
+    let Range { mut start, mut end } = ends;
+    while start < end {
+        let middle = start + (end - start) / 2;
+        if is_full(middle) { end = middle } else { start = middle + 1 }
+    }
+    start
 }
 
 /// `batches` as runs of neighbours in one file.
@@ -222,6 +247,9 @@ fn file_group(snapshot: &DatasetSnapshot, batches: &[usize], is_described: bool)
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     fn lengths(rows: &[u64], limit: usize, shares: Shares) -> Vec<usize> {
@@ -229,6 +257,42 @@ mod tests {
         assert!(groups.iter().cloned().flatten().eq(0..rows.len()), "each batch once, in order: {groups:?}");
         assert!(groups.len() <= limit);
         groups.into_iter().map(|group| group.len()).collect()
+    }
+
+    /// By a look at each batch, one after the other.
+    fn cut_one_by_one(all: &[u64], limit: usize, shares: Shares) -> Vec<usize> {
+        let total: u128 = all.iter().map(|&rows| u128::from(rows)).sum();
+        let (mut groups, mut length, mut before) = (vec![], 0, 0);
+        for (at, &rows) in all.iter().enumerate() {
+            before += u128::from(rows);
+            length += 1;
+            let (part, of) = shares.of_first(groups.len() + 1, limit);
+            let is_full = before >= total.saturating_mul(part).div_ceil(of);
+            let others = limit - groups.len() - 1;
+            if others > 0 && (is_full || all.len() - (at + 1) <= others) || at + 1 == all.len() {
+                groups.push(length);
+                length = 0;
+            }
+        }
+        groups
+    }
+
+    #[test]
+    fn groups_end_where_they_have_their_rows() {
+        let mut random = StdRng::seed_from_u64(3);
+        for _ in 0..2_000 {
+            let most = [2, 50, 1_000_000][random.random_range(0..3)];
+            let all: Vec<u64> =
+                (0..random.random_range(0..60)).map(|_| random.random_range(0..most)).collect();
+            let limit = random.random_range(1..20);
+            for shares in [Shares::Equal, Shares::Tapered] {
+                assert_eq!(
+                    lengths(&all, limit, shares),
+                    cut_one_by_one(&all, limit, shares),
+                    "{all:?} {limit}"
+                );
+            }
+        }
     }
 
     #[test]
