@@ -15,13 +15,14 @@
 //! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
 //! ```
 //!
-//! Result (2026-11-30, 2 virtual cores, AMD EPYC, 10,000,000 rows; ms, `odp` against `limit`, medians of five runs): stations 74.7
-//! against 60.3 (1.23 to 1.28, median 1.24; in ten runs while the machine was less quiet 1.11 to 1.34), months 4.4 against 3.9 (1.12 to
-//! 1.46, median 1.29), copy 412 against 626 (0.66, two runs: the limit does not encode while it decodes), area of points in random order
-//! 213 against 159 (1.32 to 1.42, median 1.35; 1.26 on another machine, Intel Xeon). There, area of points along a Hilbert curve 53
-//! against 248 (0.21: pages outside are skipped). Above the limit, by samples: in stations a seventh is sums, bounds and finding groups;
-//! of months about a quarter is planning; in the shuffled area an eighth is reading WKB and locating points, and a twenty-fifth making
-//! views of geometries.
+//! Result (2026-11-30, 2 virtual cores, AMD EPYC, that others use too; 10,000,000 rows; ms, `odp` against `limit`, medians): stations 74.7
+//! against 60.3 in a quiet hour (five runs, 1.23 to 1.28, median 1.24), 82 against 63 in others (19 runs, 1.15 to 1.49, median 1.33, of the
+//! same code as far as this question goes), months 4.4 against 3.9 (five runs, 1.12 to 1.46, median 1.29), 5.3 against 3.8 in the others
+//! (11 runs, 0.95 to 1.66, median 1.34), copy 395 against 595 (0.66, two runs: the limit does not encode while it decodes), area of points
+//! in random order 202 against 174 (five runs, 1.05 to 1.26, median 1.14; eight before, 1.13 to 1.36, median 1.19; 213 against 159, 1.35,
+//! before points were read where they lie in their pages). There, area of points along a Hilbert curve 53 against 248 (0.21: pages outside
+//! are skipped). Above the limit, by samples: in stations a fifth is sums, bounds and finding groups; of months about a quarter is
+//! planning; in the shuffled area an eighth is reading and locating points.
 
 mod star;
 
