@@ -19,6 +19,9 @@ use crate::scan::column_chunks::ColumnChunks;
 use crate::scan::plain_pages::PlainPages;
 use crate::scan::plain_values::PlainValues;
 
+/// Of a point, as it is stored before it.
+const LENGTH: [u8; 4] = [21, 0, 0, 0];
+
 /// Bytes of the headers of the pages of a column chunk, mostly.
 const HEADERS: i64 = 4_096;
 
@@ -119,11 +122,7 @@ impl PointPages {
         if let Some((x, y)) = stored_points(stored).filter(|_| rest.is_empty()) {
             return Ok(Some(StoredGeometries::Points(x, y)));
         }
-        let value = |stored: &'_ [u8; STORED_POINT]| match stored {
-            [21, 0, 0, 0, ..] => Some(stored[4..].to_vec()),
-            _ => None,
-        };
-        let values: Option<Vec<Vec<u8>>> = stored.iter().map(value).collect();
+        let values: Option<Vec<&[u8]>> = stored.iter().map(|stored| stored.strip_prefix(&LENGTH)).collect();
         let values = values.filter(|_| rest.is_empty());
         let values =
             values.ok_or_else(|| ParquetError::General("a geometry is as long as no point".to_owned()))?;
