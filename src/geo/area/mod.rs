@@ -34,8 +34,7 @@ const SHIFT_TOLERANCE: f64 = 1e-9;
 
 /// Points that are asked about before a raster is made of a small area.
 const MIN_POINTS_FOR_INDEX: usize = 512;
-/// Points that are asked about before a finer one is made, if there is one: it saves some nanoseconds of each, and takes half a
-/// millisecond.
+/// Points that are asked about before a finer one is made, if there is one: some for each of its cells.
 const MIN_POINTS_FOR_FINE_INDEX: usize = 1 << 19;
 /// Vertices that a raster is made of in the time in which the tree locates a point.
 const VERTICES_PER_POINT: usize = 8;

@@ -19,8 +19,8 @@ use crate::geo::chain::{Chain, ChainRole};
 const CELLS_PER_VERTEX: usize = 4;
 /// Cells at least: coarser rasters leave much of a simple area to the exact test.
 const MIN_CELLS: usize = 64 * 64;
-/// Cells of a fine raster, at least: they stay in the first-level cache, and an area of few vertices has a quarter of the points to test
-/// exactly that it has in [`MIN_CELLS`].
+/// Cells of a fine raster, at least: 16 KiB. An edge that is long beside them meets a quarter of the share of all that it meets of
+/// [`MIN_CELLS`], and as much less of the points is left to the exact test.
 const MIN_FINE_CELLS: usize = 256 * 256;
 /// Cells at most, four to a byte: they are to stay in the second-level cache.
 const MAX_CELLS: usize = 1 << 20;
@@ -100,8 +100,7 @@ impl PointIndex {
         Self::of_cells(area, MIN_CELLS)
     }
 
-    /// The same with more cells for an area of few vertices: it takes half a millisecond. `None` also where there are not at least
-    /// four times as many.
+    /// The same with more cells for an area of few vertices. `None` also where there are not at least four times as many.
     pub(super) fn fine(area: &Area) -> Option<Self> {
         let coarse = area.vertices.saturating_mul(CELLS_PER_VERTEX).max(MIN_CELLS);
         if coarse <= MIN_FINE_CELLS / 4 { Self::of_cells(area, MIN_FINE_CELLS) } else { None }
