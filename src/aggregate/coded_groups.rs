@@ -2,52 +2,31 @@
 
 use std::mem::size_of;
 
-use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, DictionaryArray, UInt16Array, new_null_array,
-};
-use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, new_null_array};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, UInt16Type};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::physical_expr_common::binary_map::OutputType;
 use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
 
-/// A code that no row has had yet.
-const UNSEEN: usize = usize::MAX;
-/// One that a row of the record batch at hand is the first to have.
-const FOUND: usize = usize::MAX - 1;
+use super::group_of_row::GroupOfRow;
 
-/// The texts that rows had so far, NULL among them; each is a group, by its position.
+/// The texts that dictionaries had so far, and NULL if rows had it; each is a group, by its position.
 pub(super) struct CodedGroups {
     /// Of the column that is grouped by.
     data_type: DataType,
     texts: ArrowBytesViewMap<usize>,
     len: usize,
-    /// Each code of the last dictionary.
-    codes: Vec<Code>,
-    null: Code,
-    /// Rows of each group, but for those that its code knows.
+    /// Of each code of the last dictionary.
+    groups: Vec<usize>,
+    /// Of each, those that were met since there is this dictionary.
+    rows_of_codes: Vec<u64>,
+    null: Option<usize>,
+    /// Of each group, but for those of codes.
     rows: Vec<u64>,
     /// Kept, so that no other can be where it is.
     dictionary: Option<ArrayData>,
-    /// Of each row of a record batch.
-    groups: Vec<usize>,
-}
-
-/// What is known of a code. Rows are counted where their group is found, not in a pass of their own.
-#[derive(Debug, Clone, Copy)]
-struct Code {
-    group: usize,
-    rows: u64,
-}
-
-impl Code {
-    const UNSEEN: Self = Self { group: UNSEEN, rows: 0 };
-
-    /// The group of one more row.
-    fn next(&mut self) -> usize {
-        self.rows += 1;
-        self.group
-    }
 }
 
 /// What reading one record batch took.
@@ -65,11 +44,11 @@ impl CodedGroups {
             data_type,
             texts: ArrowBytesViewMap::new(OutputType::Utf8View),
             len: 0,
-            codes: vec![],
-            null: Code::UNSEEN,
+            groups: vec![],
+            rows_of_codes: vec![],
+            null: None,
             rows: vec![],
             dictionary: None,
-            groups: vec![],
         }
     }
 
@@ -77,16 +56,11 @@ impl CodedGroups {
         self.len
     }
 
-    /// The groups of the rows that [`Self::of_rows`] was given last.
-    pub(super) fn last(&self) -> &[usize] {
-        &self.groups
-    }
-
-    /// Finds the group of each row of `codes`, which is an array of codes of text.
+    /// Finds the group of each row of `codes`, which is an array of codes of text, and counts it.
     ///
     /// # Errors
     /// If it is not.
-    pub(super) fn of_rows(&mut self, codes: &ArrayRef) -> Result<Lookups> {
+    pub(super) fn of_rows<'a>(&'a mut self, codes: &'a ArrayRef) -> Result<(Lookups, GroupOfRow<'a>)> {
         let codes = codes
             .as_dictionary_opt::<UInt16Type>()
             .ok_or_else(|| internal_datafusion_err!("{} are no codes", codes.data_type()))?;
@@ -94,102 +68,68 @@ impl CodedGroups {
         let dictionary = codes.values().to_data();
         if !self.dictionary.as_ref().is_some_and(|known| known.ptr_eq(&dictionary)) {
             self.note_rows()?;
-            self.codes.clear();
-            self.codes.resize(dictionary.len(), Code::UNSEEN);
+            self.groups = self.groups_of(&cast(codes.values(), &DataType::Utf8View)?);
+            self.rows_of_codes.resize(self.groups.len(), 0);
+            lookups = Lookups { dictionaries: 1, texts: dictionary.len() };
             self.dictionary = Some(dictionary);
-            lookups.dictionaries = 1;
         }
 
-        if !self.look_up(codes.keys()) {
-            self.forget_rows(codes.keys());
-            lookups.texts = self.meet(codes)?;
-            if !self.look_up(codes.keys()) {
-                return internal_err!("codes of text have no group");
-            }
-        }
-        Ok(lookups)
-    }
-
-    /// Notes the group of each of `keys`, and counts it; whether all have one.
-    fn look_up(&mut self, keys: &UInt16Array) -> bool {
-        let codes = self.codes.as_mut_slice();
-        let mut most = 0;
-        let mut of_key = |key: u16| {
-            let group = codes.get_mut(usize::from(key)).map_or(UNSEEN, Code::next);
-            most = most.max(group);
-            group
-        };
-        self.groups.clear();
-        match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => self.groups.extend(keys.values().iter().map(|&key| of_key(key))),
+        let keys = codes.keys();
+        let groups = match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
             Some(nulls) => {
-                let null = &mut self.null;
-                let keys = keys.values().iter().zip(nulls);
-                self.groups
-                    .extend(keys.map(|(&key, is_there)| if is_there { of_key(key) } else { null.next() }));
-                most = most.max(null.group);
+                let list = self.with_null(keys.values(), nulls)?;
+                GroupOfRow::listed(list, self.len)
             }
-        }
-        most < FOUND
+            None => {
+                self.count(keys.values())?;
+                GroupOfRow::coded(keys.values(), &self.groups, self.len)
+            }
+        };
+        Ok((lookups, groups))
     }
 
-    /// Takes back that `keys` were counted.
-    fn forget_rows(&mut self, keys: &UInt16Array) {
-        for (row, &key) in keys.values().iter().enumerate() {
-            match keys.is_valid(row) {
-                true => self.codes.get_mut(usize::from(key)).into_iter().for_each(|code| code.rows -= 1),
-                false => self.null.rows -= 1,
+    fn count(&mut self, keys: &[u16]) -> Result<()> {
+        let rows = self.rows_of_codes.as_mut_slice();
+        let mut are_known = true;
+        for &key in keys {
+            match rows.get_mut(usize::from(key)) {
+                Some(rows) => *rows += 1,
+                None => are_known = false,
             }
         }
+        if are_known { Ok(()) } else { internal_err!("a code is not in its dictionary") }
     }
 
-    /// Adds the rows that codes know to those of their groups.
+    /// The groups of `keys`, counted; what stands where there is NULL means nothing.
+    fn with_null(&mut self, keys: &[u16], nulls: &NullBuffer) -> Result<Vec<usize>> {
+        let null = match self.null {
+            Some(null) => null,
+            None => self.groups_of(&new_null_array(&DataType::Utf8View, 1))[0],
+        };
+        self.null = Some(null);
+        self.rows.resize(self.len, 0);
+        self.rows[null] += nulls.null_count() as u64;
+        let groups = keys.iter().zip(nulls).map(|(&key, is_there)| {
+            if !is_there {
+                return Some(null);
+            }
+            *self.rows_of_codes.get_mut(usize::from(key))? += 1;
+            self.groups.get(usize::from(key)).copied()
+        });
+        let groups: Option<Vec<usize>> = groups.collect();
+        groups.ok_or_else(|| internal_datafusion_err!("a code is not in its dictionary"))
+    }
+
+    /// Adds the rows of codes to those of their groups, and forgets the codes.
     fn note_rows(&mut self) -> Result<()> {
         self.rows.resize(self.len, 0);
-        for code in self.codes.iter_mut().chain([&mut self.null]).filter(|code| code.rows > 0) {
-            let Some(rows) = self.rows.get_mut(code.group) else {
+        for (group, of_code) in self.groups.drain(..).zip(self.rows_of_codes.drain(..)) {
+            let Some(rows) = self.rows.get_mut(group) else {
                 return internal_err!("rows of no group are counted");
             };
-            *rows += std::mem::take(&mut code.rows);
+            *rows += of_code;
         }
-        Ok(())
-    }
-
-    /// Gives a group to all that `codes` have and that has none; how many texts that took.
-    fn meet(&mut self, codes: &DictionaryArray<UInt16Type>) -> Result<usize> {
-        let keys = codes.keys();
-        let mut found: Vec<u16> = vec![];
-        for (row, _) in self.groups.iter().enumerate().filter(|(_, group)| **group == UNSEEN) {
-            // What stands where there is NULL means nothing.
-            if keys.is_valid(row) {
-                let key = keys.value(row);
-                let Some(code) = self.codes.get_mut(usize::from(key)) else {
-                    return internal_err!("code {key} is not in its dictionary");
-                };
-                if code.group == UNSEEN {
-                    code.group = FOUND;
-                    found.push(key);
-                }
-            }
-        }
-        let texts = found.len();
-        if texts > 0 {
-            self.intern(codes.values(), found)?;
-        }
-        if keys.null_count() > 0 && self.null.group == UNSEEN {
-            self.null.group = self.groups_of(&new_null_array(&DataType::Utf8View, 1))[0];
-        }
-        Ok(texts)
-    }
-
-    /// Notes the groups of the codes `found` of `dictionary`.
-    fn intern(&mut self, dictionary: &ArrayRef, found: Vec<u16>) -> Result<()> {
-        let found = UInt16Array::from(found);
-        let texts = cast(&take(dictionary.as_ref(), &found, None)?, &DataType::Utf8View)?;
-        let groups = self.groups_of(&texts);
-        for (&key, group) in found.values().iter().zip(groups) {
-            self.codes[usize::from(key)].group = group;
-        }
+        self.dictionary = None;
         Ok(())
     }
 
@@ -204,7 +144,7 @@ impl CodedGroups {
         groups
     }
 
-    /// The texts of all groups, which are forgotten, and how many rows each has.
+    /// The texts of all groups, which are forgotten, and how many rows each has: none, if no row had a text of a dictionary.
     ///
     /// # Errors
     /// None but those of a cast between types of text.
@@ -212,18 +152,15 @@ impl CodedGroups {
         self.note_rows()?;
         let texts = self.texts.take().into_state();
         self.len = 0;
-        self.codes = vec![];
-        self.null = Code::UNSEEN;
-        self.dictionary = None;
+        self.null = None;
         Ok((cast(&texts, &self.data_type)?, std::mem::take(&mut self.rows)))
     }
 
     /// Bytes of memory.
     pub(super) fn size(&self) -> usize {
         self.texts.size()
-            + size_of::<Code>() * self.codes.capacity()
             + size_of::<usize>() * self.groups.capacity()
-            + size_of::<u64>() * self.rows.capacity()
+            + size_of::<u64>() * (self.rows_of_codes.capacity() + self.rows.capacity())
     }
 }
 
@@ -231,7 +168,7 @@ impl CodedGroups {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::StringArray;
+    use datafusion::arrow::array::{DictionaryArray, StringArray, UInt16Array};
 
     use super::*;
 
@@ -243,40 +180,42 @@ mod tests {
         Arc::new(StringArray::from_iter(texts.iter().copied()))
     }
 
+    /// What it took, and the group of each row, coded or listed.
+    fn found(groups: &mut CodedGroups, rows: &ArrayRef) -> Result<(Lookups, Vec<usize>)> {
+        let (lookups, groups) = groups.of_rows(rows)?;
+        Ok((lookups, groups.list().to_vec()))
+    }
+
     #[test]
     fn rows_of_equal_text_are_one_group_in_whatever_dictionary() -> Result<()> {
         let mut groups = CodedGroups::new(DataType::Utf8);
         let first = texts(&[Some("unused"), Some("b"), Some("a longer text than fits into a view")]);
         let rows = coded(vec![Some(1), Some(2), Some(1)], &first);
-        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 1, texts: 2 });
-        assert_eq!(groups.last(), [0, 1, 0]);
-        // The same dictionary is not looked at again, but for a text that no row has had.
-        let rows = coded(vec![Some(2), Some(0)], &first);
-        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 0, texts: 1 });
-        assert_eq!(groups.last(), [1, 2]);
-        let rows = coded(vec![Some(2), Some(0)], &first);
-        assert_eq!(groups.of_rows(&rows)?, Lookups::default());
-        assert_eq!(groups.last(), [1, 2]);
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![1, 2, 1]));
+        // The same dictionary is not looked at again.
+        let rows = coded(vec![Some(2), Some(1)], &first);
+        assert_eq!(found(&mut groups, &rows)?, (Lookups::default(), vec![2, 1]));
         // NULL is a group, as key and as text; what its key is says nothing.
         let other = texts(&[Some("c"), None, Some("b")]);
         let rows = coded(vec![None, Some(1), Some(2), Some(0)], &other);
-        assert_eq!(groups.of_rows(&rows)?, Lookups { dictionaries: 1, texts: 3 });
-        assert_eq!(groups.last(), [3, 3, 0, 4]);
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![4, 4, 1, 3]));
         assert_eq!(groups.len(), 5);
         let expected =
-            [Some("b"), Some("a longer text than fits into a view"), Some("unused"), None, Some("c")];
+            [Some("unused"), Some("b"), Some("a longer text than fits into a view"), Some("c"), None];
         let (texts_of_groups, rows_of_groups) = groups.take()?;
         assert_eq!(texts_of_groups.as_string::<i32>(), &StringArray::from_iter(expected));
-        assert_eq!(rows_of_groups, [3, 3, 2, 2, 1]);
+        assert_eq!(rows_of_groups, [0, 4, 2, 1, 2]);
         assert_eq!(groups.len(), 0);
         let rows = coded(vec![None, Some(1)], &first);
-        groups.of_rows(&rows)?;
-        assert_eq!(groups.last(), [1, 0]);
+        assert_eq!(found(&mut groups, &rows)?.1, [3, 1]);
         let empty = coded(vec![None, None], &texts(&[]));
-        groups.of_rows(&empty)?;
-        assert_eq!(groups.last(), [1, 1]);
+        assert_eq!(found(&mut groups, &empty)?.1, [3, 3]);
         assert!(groups.of_rows(&first).is_err());
-        assert_eq!(groups.take()?.1, [1, 3]);
+        assert_eq!(groups.take()?.1, [0, 1, 0, 3]);
+        // A text that a dictionary has twice.
+        let twice = coded(vec![Some(0), Some(1), Some(2)], &texts(&[Some("a"), Some("b"), Some("a")]));
+        assert_eq!(found(&mut groups, &twice)?.1, [0, 1, 0]);
+        assert_eq!(groups.take()?.1, [2, 1]);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::CastExpr;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
+use super::group_of_row::{GroupOfRow, GroupVisitor};
 use super::rows_of_groups::Missing;
 
 /// What is known of the values of an expression that gives floats, for each group.
@@ -84,39 +85,27 @@ impl FloatStates {
         }
     }
 
-    /// Adds `rows`, each to one of `len` groups.
+    /// Adds `rows`, each to its group.
     ///
     /// # Errors
     /// If the values cannot be evaluated.
-    pub(super) fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
+    pub(super) fn update(&mut self, rows: &RecordBatch, groups: &GroupOfRow) -> Result<()> {
         let values = self.values.evaluate(rows)?.into_array(rows.num_rows())?;
-        self.states.resize(len);
+        self.states.resize(groups.len);
+        let nulls = values.nulls().filter(|nulls| nulls.null_count() > 0);
+        if let Some(nulls) = nulls {
+            self.missing.note(nulls, groups);
+        }
+        let states = &mut self.states;
         if let Some(floats) = values.as_primitive_opt::<Float64Type>() {
-            self.add(floats.values(), |value| value, floats.nulls(), groups, len);
+            groups.visit(Add { states, values: floats.values().iter().copied(), nulls });
         } else if let Some(numbers) = values.as_primitive_opt::<Int64Type>() {
-            self.add(numbers.values(), |value| value as f64, numbers.nulls(), groups, len);
+            let values = numbers.values().iter().map(|&value| value as f64);
+            groups.visit(Add { states, values, nulls });
         } else {
             return internal_err!("{} are no floats", values.data_type());
         }
         Ok(())
-    }
-
-    fn add<T: Copy>(
-        &mut self,
-        values: &[T],
-        float: impl Fn(T) -> f64,
-        nulls: Option<&NullBuffer>,
-        groups: &[usize],
-        len: usize,
-    ) {
-        let values = groups.iter().copied().zip(values.iter().map(|&value| float(value)));
-        match nulls.filter(|nulls| nulls.null_count() > 0) {
-            None => self.states.add(values),
-            Some(nulls) => {
-                self.missing.note(nulls, groups, len);
-                self.states.add(values.zip(nulls).filter(|(_, is_there)| *is_there).map(|(value, _)| value));
-            }
-        }
     }
 
     /// What all groups have, which have so many `rows`, and are forgotten.
@@ -172,6 +161,25 @@ impl States {
         match self {
             Self::Sums(sums) => values.for_each(|(group, value)| sums[group] += value),
             Self::Moments(moments) => values.for_each(|(group, value)| moments[group].add(value)),
+        }
+    }
+}
+
+/// Adds values, but for those that are NULL, to the states of groups.
+struct Add<'a, V> {
+    states: &'a mut States,
+    values: V,
+    nulls: Option<&'a NullBuffer>,
+}
+
+impl<V: Iterator<Item = f64>> GroupVisitor for Add<'_, V> {
+    fn visit(self, groups: impl Iterator<Item = usize>) {
+        let rows = groups.zip(self.values);
+        match self.nulls {
+            None => self.states.add(rows),
+            Some(nulls) => {
+                self.states.add(rows.zip(nulls).filter(|(_, is_there)| *is_there).map(|(row, _)| row));
+            }
         }
     }
 }
@@ -251,7 +259,14 @@ mod tests {
                 for &group in &of_rows {
                     of_groups[group] += 1;
                 }
-                states.update(&part, &of_rows, len)?;
+                // Some by keys, which are other numbers than the groups.
+                let keys = of_rows.iter().map(|&group| u16::try_from(len - 1 - group).unwrap_or(0));
+                let keys: Vec<u16> = keys.collect();
+                let of_keys: Vec<usize> = (0..len).rev().collect();
+                match random.random_bool(0.5) {
+                    true => states.update(&part, &GroupOfRow::coded(&keys, &of_keys, len))?,
+                    false => states.update(&part, &GroupOfRow::listed(of_rows.clone(), len))?,
+                }
                 let argument = argument.evaluate(&part)?.into_array(part.num_rows())?;
                 for expected in &mut expected {
                     expected.update_batch(&[Arc::clone(&argument)], &of_rows, None, len)?;

@@ -3,7 +3,8 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -186,14 +187,13 @@ struct CodedTable {
 
 impl CodedTable {
     fn update(&mut self, rows: &RecordBatch) -> Result<()> {
-        let lookups = self.groups.of_rows(rows.column(self.position))?;
+        let (lookups, groups) = self.groups.of_rows(rows.column(self.position))?;
         self.dictionaries.add(lookups.dictionaries);
         self.texts.add(lookups.texts);
-        let len = self.groups.len();
         let [counts, values] = self.saved.map(|of_row| of_row * rows.num_rows());
         self.counts_saved.add(counts);
         self.values_shared.add(values);
-        self.states.update(rows, self.groups.last(), len)
+        self.states.update(rows, &groups)
     }
 
     /// The states of all groups, which are forgotten; `None` without any.
@@ -204,7 +204,13 @@ impl CodedTable {
         let (texts, rows) = self.groups.take()?;
         let mut columns = vec![texts];
         columns.extend(self.states.take(&rows)?);
-        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+        let states = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        // A dictionary may have texts that no row has.
+        if rows.contains(&0) {
+            let have_rows: BooleanArray = rows.iter().map(|&rows| Some(rows > 0)).collect();
+            return Ok(Some(filter_record_batch(&states, &have_rows)?));
+        }
+        Ok(Some(states))
     }
 
     fn size(&self) -> usize {

@@ -18,6 +18,7 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::aggregates::{AggregateExec, aggregate_expressions};
 
 use super::float_states::{FloatStates, Moment};
+use super::group_of_row::GroupOfRow;
 use super::rows_of_groups::{Missing, too_many};
 
 /// The states of some aggregate functions.
@@ -76,13 +77,13 @@ impl GroupStates {
         self.functions.iter().filter(shares).count() - self.floats.len()
     }
 
-    /// Adds `rows`, each to one of `len` groups.
+    /// Adds `rows`, each to its group.
     ///
     /// # Errors
     /// What arguments and filters give.
-    pub(super) fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
-        self.floats.iter_mut().try_for_each(|floats| floats.update(rows, groups, len))?;
-        self.functions.iter_mut().try_for_each(|function| function.update(rows, groups, len))
+    pub(super) fn update(&mut self, rows: &RecordBatch, groups: &GroupOfRow) -> Result<()> {
+        self.floats.iter_mut().try_for_each(|floats| floats.update(rows, groups))?;
+        self.functions.iter_mut().try_for_each(|function| function.update(rows, groups))
     }
 
     /// The states of all groups, which have so many `rows`, and are forgotten, one column after the other.
@@ -164,7 +165,7 @@ impl States {
 }
 
 impl Function {
-    fn update(&mut self, rows: &RecordBatch, groups: &[usize], len: usize) -> Result<()> {
+    fn update(&mut self, rows: &RecordBatch, groups: &GroupOfRow) -> Result<()> {
         let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
         match &mut self.states {
             States::Mean(_) | States::Float(..) => {}
@@ -175,7 +176,7 @@ impl Function {
                 if argument.downcast_ref::<Literal>().is_none_or(|literal| literal.value().is_null()) {
                     let nulls = evaluate(argument)?.logical_nulls();
                     if let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) {
-                        missing.note(&nulls, groups, len);
+                        missing.note(&nulls, groups);
                     }
                 }
             }
@@ -185,7 +186,7 @@ impl Function {
                     self.filter.as_ref().map(|filter| filter.evaluate(rows)?.into_array(rows.num_rows()));
                 let filter = filter.transpose()?;
                 let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
-                states.update_batch(&arguments, groups, filter, len)?;
+                states.update_batch(&arguments, groups.list(), filter, groups.len)?;
             }
         }
         Ok(())

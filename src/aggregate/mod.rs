@@ -4,6 +4,7 @@ mod coded_groups;
 mod float_states;
 mod group_by_codes;
 mod group_by_codes_rule;
+mod group_of_row;
 mod group_states;
 mod groups_apart_rule;
 mod rows_of_groups;

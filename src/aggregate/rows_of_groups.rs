@@ -5,17 +5,17 @@ use std::mem::{size_of, take};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 
+use super::group_of_row::{GroupOfRow, GroupVisitor};
+
 /// Rows of each group that have no value; of groups that are not here, none.
 #[derive(Default)]
 pub(super) struct Missing(Vec<u64>);
 
 impl Missing {
-    /// Adds rows that are NULL, each of one of `len` groups.
-    pub(super) fn note(&mut self, nulls: &NullBuffer, groups: &[usize], len: usize) {
-        self.0.resize(len, 0);
-        for (&group, _) in groups.iter().zip(nulls).filter(|(_, is_there)| !is_there) {
-            self.0[group] += 1;
-        }
+    /// Adds rows that are NULL.
+    pub(super) fn note(&mut self, nulls: &NullBuffer, groups: &GroupOfRow) {
+        self.0.resize(groups.len, 0);
+        groups.visit(Note { missing: &mut self.0, nulls });
     }
 
     /// How many of `rows` have a value, of each group; forgets it.
@@ -30,6 +30,19 @@ impl Missing {
 
     pub(super) fn size(&self) -> usize {
         size_of::<u64>() * self.0.capacity()
+    }
+}
+
+struct Note<'a> {
+    missing: &'a mut [u64],
+    nulls: &'a NullBuffer,
+}
+
+impl GroupVisitor for Note<'_> {
+    fn visit(self, groups: impl Iterator<Item = usize>) {
+        for (group, _) in groups.zip(self.nulls).filter(|(_, is_there)| !is_there) {
+            self.missing[group] += 1;
+        }
     }
 }
 
