@@ -27,6 +27,10 @@ use crate::fixtures::{Result, metric, run, session, shown, write_with};
 
 const OPERATOR: &str = "GroupByCodesExec";
 const CODED: &str = "row_groups_given_as_codes";
+/// Column chunks whose codes were not decoded by `parquet`.
+const LOOKED_UP: &str = "column_chunks_of_codes";
+/// Values that were not copied out of their pages.
+const IN_PLACE: &str = "values_in_place";
 
 /// Text of `texts` kinds, some longer than a view holds, now and then NULL, and numbers.
 fn rows(first: i64, rows: i64, texts: i64) -> Result<RecordBatch> {
@@ -48,6 +52,16 @@ fn rows(first: i64, rows: i64, texts: i64) -> Result<RecordBatch> {
         ("temperature", Arc::new(ids.map(|id| Some(id as f64 / 8.0)).collect::<Float64Array>()), true),
     ];
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// The same with a text in each row.
+fn rows_with_text(first: i64, rows: i64, texts: i64) -> Result<RecordBatch> {
+    let with_null = self::rows(first, rows, texts)?;
+    let text: StringArray =
+        with_null.column(1).as_string::<i32>().iter().map(|text| Some(text.unwrap_or("none"))).collect();
+    let mut columns = with_null.columns().to_vec();
+    columns[1] = Arc::new(text);
+    Ok(RecordBatch::try_new(with_null.schema(), columns)?)
 }
 
 fn properties(row_group: usize) -> Result<WriterProperties> {
@@ -108,11 +122,22 @@ fn check(rows: &[RecordBatch], expected: &Expected) -> Result<()> {
 
 #[tokio::test]
 async fn text_is_grouped_by_its_codes() -> Result<()> {
-    for (version, row_group) in [(WriterVersion::PARQUET_1_0, 40_000), (WriterVersion::PARQUET_2_0, 90_000)] {
+    for (version, row_group, has_null) in [
+        (WriterVersion::PARQUET_1_0, 40_000, true),
+        (WriterVersion::PARQUET_1_0, 40_000, false),
+        (WriterVersion::PARQUET_2_0, 90_000, true),
+        (WriterVersion::PARQUET_2_0, 90_000, false),
+    ] {
         let dir = tempfile::tempdir()?;
+        let rows = if has_null { rows } else { rows_with_text };
         let data = [rows(0, 120_000, 50)?, rows(120_000, 100_000, 61)?];
         for (file, rows) in data.iter().enumerate() {
-            let properties = properties(row_group)?.into_builder().set_writer_version(version).build();
+            let properties = properties(row_group)?
+                .into_builder()
+                .set_writer_version(version)
+                .set_column_dictionary_enabled("temperature".into(), false)
+                .set_data_page_row_count_limit(33_000)
+                .build();
             write_with(&dir.path().join(format!("{file}.parquet")), rows, properties)?;
         }
         let expected = by_hand(&data);
@@ -137,13 +162,18 @@ async fn text_is_grouped_by_its_codes() -> Result<()> {
             assert_eq!(metric(&plan, "counts_saved"), 440_000, "of two functions that count");
             assert_eq!(metric(&plan, "values_shared"), 220_000, "of the greatest temperature");
             assert_eq!(metric(&plan, "run_retries"), 0);
+            // Those of text, if it has no NULL; depths have some.
+            assert_eq!(metric(&plan, LOOKED_UP), if has_null { 0 } else { row_groups });
+            // Of temperatures all record batches but those that begin in one page and end in another.
+            let (in_place, least) = (metric(&plan, IN_PLACE), 100_000);
+            assert!((least..220_000).contains(&in_place), "{in_place}: {shown}");
 
             let off = session(partitions, &[("odp.group_by_codes", "false")])?;
             open(&off, dir.path()).await?;
             let (without, plan) = run(&off, BY_STATION).await?;
             assert!(!self::shown(&plan).contains(OPERATOR));
-            let saved = [CODED, "counts_saved", "values_shared"].map(|name| metric(&plan, name));
-            assert_eq!(saved, [0; 3]);
+            let saved = [CODED, "counts_saved", "values_shared", LOOKED_UP, IN_PLACE];
+            assert_eq!(saved.map(|name| metric(&plan, name)), [0; 5]);
             check(&without, &expected)?;
         }
     }
@@ -396,14 +426,20 @@ async fn damaged_codes_and_dictionaries_are_the_errors_of_damaged_text() -> Resu
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("a.parquet");
     let plain = properties(40_000)?.into_builder().set_compression(Compression::UNCOMPRESSED).build();
-    write_with(&path, &rows(0, 80_000, 50)?, plain)?;
-    let whole = std::fs::read(&path)?;
-    let text = b"a name of many letters-";
-    let place = whole.windows(text.len()).position(|window| window == text).ok_or("no text")?;
+    let mut cases = vec![];
+    for rows in [rows(0, 80_000, 50)?, rows_with_text(0, 80_000, 50)?] {
+        write_with(&path, &rows, plain.clone())?;
+        let whole = std::fs::read(&path)?;
+        let text = b"a name of many letters-";
+        let place = whole.windows(text.len()).position(|window| window == text).ok_or("no text")?;
+        // A dictionary that is no UTF-8, and lengths of texts that are none.
+        cases.extend(
+            [(place + 2, 0xff), (place - 3, 0x7f), (place - 4, 0xf0)].map(|case| (whole.clone(), case)),
+        );
+    }
     let mut failed = 0;
-    // A dictionary that is no UTF-8, and lengths of texts that are none.
-    for (at, byte) in [(place + 2, 0xff), (place - 3, 0x7f), (place - 4, 0xf0)] {
-        let mut bytes = whole.clone();
+    for (whole, (at, byte)) in cases {
+        let mut bytes = whole;
         bytes[at] = byte;
         std::fs::write(&path, bytes)?;
         let mut answers = vec![];
@@ -420,6 +456,6 @@ async fn damaged_codes_and_dictionaries_are_the_errors_of_damaged_text() -> Resu
         }
         assert_eq!(answers[0], answers[1]);
     }
-    assert_eq!(failed, 6);
+    assert_eq!(failed, 12);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Columns whose values lie in their pages as they are in memory: the answer, and what is copied.
+//! Columns whose values lie in their pages as they are in memory, or as codes: the answer, what is copied, and what is looked up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::fixtures::{Result, metric, run, session, shown, write_with};
 
 /// Column chunks whose values were copied.
 const COPIED: &str = "column_chunks_copied";
+/// Column chunks whose codes were looked up.
+const LOOKED_UP: &str = "column_chunks_of_codes";
 const RETRIES: &str = "run_retries";
 const ROWS: i64 = 5_000;
 /// Of 1,000 rows each.
@@ -82,6 +84,12 @@ fn properties(compression: Compression, version: WriterVersion) -> WriterPropert
 
 /// The rows of our table and those that DataFusion gives, and how many column chunks were copied.
 async fn read(dir: &Path, columns: &str) -> Result<[(RecordBatch, usize); 2]> {
+    let [(ours, [copied, _]), (theirs, [other_copied, _])] = read_both(dir, columns).await?;
+    Ok([(ours, copied), (theirs, other_copied)])
+}
+
+/// The same, and how many were looked up.
+async fn read_both(dir: &Path, columns: &str) -> Result<[(RecordBatch, [usize; 2]); 2]> {
     let ctx = session(1, &[("datafusion.execution.batch_size", "512"), ("odp.max_partitions", "1")])?;
     let location = dir.to_str().ok_or("path is not UTF-8")?;
     ctx.register_table("ours", Arc::new(OdpTableProvider::open(&ctx, location).await?))?;
@@ -90,7 +98,8 @@ async fn read(dir: &Path, columns: &str) -> Result<[(RecordBatch, usize); 2]> {
     for table in ["ours", "theirs"] {
         let (rows, plan) = run(&ctx, &format!("SELECT {columns} FROM {table}")).await?;
         assert_eq!(metric(&plan, RETRIES), 0, "{}", shown(&plan));
-        found.push((concat_batches(&plan.schema(), &rows)?, metric(&plan, COPIED)));
+        let counts = [COPIED, LOOKED_UP].map(|name| metric(&plan, name));
+        found.push((concat_batches(&plan.schema(), &rows)?, counts));
     }
     found.try_into().map_err(|_| "two tables".into())
 }
@@ -114,6 +123,38 @@ async fn values_are_copied_if_they_lie_in_their_pages_as_in_memory() -> Result<(
                 let [(ours, found), (theirs, _)] = read(dir.path(), &columns).await?;
                 assert_eq!(ours, theirs, "{columns} {compression} {version:?}");
                 assert_eq!(found, copied, "{columns} {compression} {version:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn codes_are_looked_up_in_the_dictionaries_of_their_row_groups() -> Result<()> {
+    let (names, rows) = rows()?;
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
+    for compression in [zstd, Compression::UNCOMPRESSED] {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let dir = tempfile::tempdir()?;
+            let properties = properties(compression, version)
+                .set_dictionary_enabled(true)
+                .set_column_dictionary_enabled("f32".into(), false)
+                // It ends before the column does: pages of both kinds.
+                .set_column_dictionary_page_size_limit("u64".into(), 400)
+                .build();
+            write_with(&dir.path().join("a.parquet"), &rows, properties)?;
+            for (columns, counts) in [
+                (names.join(", "), [1, 10]),
+                ("f64, text, i32 + 1 AS next, f64 * 2 AS twice, zoned".to_owned(), [0, 3]),
+                ("f32, text, small, u64".to_owned(), [1, 0]),
+            ] {
+                let [(ours, found), (theirs, _)] = read_both(dir.path(), &columns).await?;
+                assert_eq!(ours, theirs, "{columns} {compression} {version:?}");
+                assert_eq!(
+                    found,
+                    counts.map(|of_each| of_each * ROW_GROUPS),
+                    "{columns} {compression} {version:?}"
+                );
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Columns of text that leave a scan as codes, for those who would look at equal texts again and again.
 //!
 //! Such a column is planned as a cast to a dictionary. Any reader of the file can do that, and takes longer than for the
-//! text; where whole row groups are read on, the codes are those in the pages, and only the dictionaries are text.
+//! text; where whole row groups are read on, the codes are those in the pages, and only the dictionaries are text. A file that has
+//! more texts than there are codes is left to those who make new dictionaries for each record batch.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
+use super::dictionary_column::{are_codes_of_text, code_type};
 use super::source::{OdpSource, ScanShape};
 
 /// Rows of a row group, at least, of those that are looked at. With fewer its dictionary is read for few.
@@ -29,12 +31,6 @@ const LEAST_ROWS: i64 = 1 << 15;
 
 /// Rows for each byte of a dictionary, at least, where record batches of different row groups are joined.
 const TURNS: i64 = 16;
-
-/// What a column of text is given as. A dictionary that has more texts than there are codes is an error, and its file is left to
-/// those who make new dictionaries for each record batch.
-fn code_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8))
-}
 
 /// `plan` with codes for its column at `position`. `None` if it is not a scan of whole batches, or the footers that are
 /// looked at do not show dictionaries of few texts.
@@ -136,18 +132,6 @@ fn has_few_texts(footer: &ParquetMetaData, name: &str, rows: i64) -> bool {
     are_large(footer) && !has_int96 && leaf.is_some_and(is_it)
 }
 
-/// Whether all data pages of a column chunk hold codes of what is text beyond doubt: of anything else `parquet` makes
-/// dictionaries of bytes, whatever it was asked for.
-fn are_codes(column: &ColumnChunkMetaData) -> bool {
-    let all_are = |encoding| column.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(encoding));
-    let is_flat = column.column_descr().max_rep_level() == 0 && column.column_descr().max_def_level() <= 1;
-    column.column_type() == PhysicalType::BYTE_ARRAY
-        && column.column_descr().converted_type() == ConvertedType::UTF8
-        && is_flat
-        && column.dictionary_page_offset().is_some()
-        && [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY].into_iter().any(all_are)
-}
-
 /// `projection` of a file with the columns themselves where they are cast to codes, the columns of the file, `found`, with
 /// codes for these, and how many they are: those of which all row groups have codes.
 ///
@@ -190,7 +174,7 @@ fn are_large(footer: &ParquetMetaData) -> bool {
 }
 
 fn have_codes(footer: &ParquetMetaData, leaf: usize) -> bool {
-    footer.row_groups().iter().all(|group| are_codes(group.column(leaf)))
+    footer.row_groups().iter().all(|group| are_codes_of_text(group.column(leaf)))
 }
 
 /// `given`, which is made of the column of a file at `leaf`, as codes, if it is text and has codes in all of the file, whose

@@ -31,6 +31,9 @@ const ROOM: usize = (256 << 10) + 64;
 /// Bytes of a page, at least: for fewer the decompressor has room of its own.
 const LEAST_WITH_ROOM: usize = 64 << 10;
 
+/// Of the widest values that lie in pages as in memory.
+const ALIGNMENT: usize = 8;
+
 /// Some columns of row groups, none of them nested.
 #[derive(Clone)]
 pub(super) struct ColumnChunks {
@@ -272,7 +275,7 @@ impl StoredPage {
             | Page::DictionaryPage { buf, .. } = &mut page
         {
             let mut decompressed = Vec::new();
-            decompress(buf, compressed, compressed.size, &mut decompressed)?;
+            decompress(buf, compressed, 0, 0, &mut decompressed)?;
             *buf = decompressed.into();
         }
         Ok(page)
@@ -283,28 +286,38 @@ impl StoredPage {
         self.compressed.is_some()
     }
 
-    /// The page without its header, decompressed, if it is compressed, in place of what `buffer` has. With room behind a page for
-    /// what it unpacks on the way, the decompressor copies less.
+    /// The page without its header, decompressed, if it is compressed, in place of what `buffer` has, at its end. With room behind a
+    /// page for what it unpacks on the way, the decompressor copies less. What is behind levels of a known length is aligned to
+    /// [`ALIGNMENT`].
     ///
     /// # Errors
     /// If it cannot be decompressed.
     pub(super) fn body<'a>(&'a self, buffer: &'a mut Vec<u8>, with_room: bool) -> Result<&'a [u8]> {
         let Some(compressed) = self.compressed else { return Ok(self.page.buffer()) };
         let room = if with_room && compressed.size >= LEAST_WITH_ROOM { ROOM } else { 0 };
-        buffer.clear();
-        decompress(self.page.buffer(), compressed, compressed.size.saturating_add(room), buffer)?;
-        Ok(buffer)
+        let padding = compressed.levels.next_multiple_of(ALIGNMENT) - compressed.levels;
+        decompress(self.page.buffer(), compressed, padding, room, buffer)?;
+        Ok(&buffer[padding..])
     }
 }
 
-/// Puts `page` into `decompressed`, which is empty, and gets room for so many bytes if it has less.
-fn decompress(page: &Bytes, compressed: Compressed, room: usize, decompressed: &mut Vec<u8>) -> Result<()> {
+/// Puts `page` in place of what `decompressed` has, with `padding` before it, and room for so many bytes behind it.
+fn decompress(
+    page: &Bytes,
+    compressed: Compressed,
+    padding: usize,
+    room: usize,
+    decompressed: &mut Vec<u8>,
+) -> Result<()> {
     let Compressed { levels, size } = compressed;
     let unlike = |found: usize| ParquetError::General(format!("a page has {found} bytes, expected {size}"));
     if levels > page.len() || levels > size {
         return Err(unlike(page.len()));
     }
-    decompressed.try_reserve_exact(room).map_err(|error| ParquetError::External(Box::new(error)))?;
+    decompressed.clear();
+    let wanted = size.saturating_add(padding).saturating_add(room);
+    decompressed.try_reserve_exact(wanted).map_err(|error| ParquetError::External(Box::new(error)))?;
+    decompressed.resize(padding, 0);
     decompressed.extend_from_slice(&page[..levels]);
     // Pages without values may have nothing compressed.
     if size > levels {
@@ -314,14 +327,14 @@ fn decompress(page: &Bytes, compressed: Compressed, room: usize, decompressed: &
                 None => decompressor.insert(Decompressor::new()?),
             };
             let mut rest = Cursor::new(&mut *decompressed);
-            rest.set_position(levels as u64);
+            rest.set_position((padding + levels) as u64);
             decompressor.decompress_to_buffer(&page[levels..], &mut rest)?;
             Ok(())
         })?;
     }
-    match decompressed.len() == size {
+    match decompressed.len() == padding + size {
         true => Ok(()),
-        false => Err(unlike(decompressed.len())),
+        false => Err(unlike(decompressed.len() - padding)),
     }
 }
 

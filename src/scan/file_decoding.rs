@@ -15,14 +15,13 @@ use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapterFactory, replace_columns_with_literals};
-use datafusion::physical_plan::metrics::Count;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::coded_columns::as_codes;
 use super::column_chunks::ColumnChunks;
-use super::row_group_decoder::ColumnDecoders;
+use super::row_group_decoder::{ColumnCounts, ColumnDecoders};
 
 /// What a scan wants of each of its files.
 #[derive(Clone)]
@@ -32,8 +31,9 @@ pub(super) struct Wanted {
     pub(super) adapter: Arc<dyn PhysicalExprAdapterFactory>,
     /// Rows of a record batch.
     pub(super) batch_size: usize,
-    /// Column chunks whose values are copied as they are.
-    pub(super) copied: Count,
+    pub(super) counts: ColumnCounts,
+    /// Rows wait for others of their row groups, or for other columns.
+    pub(super) are_kept: bool,
 }
 
 /// Decodes the columns that a scan wants of one file.
@@ -112,9 +112,11 @@ impl FileDecoding {
         let projection = projection.try_map_exprs(|expr| reassign_expr_columns(expr, &decoded))?;
         let projector = projection.make_projector(&decoded)?;
         let columns: Arc<[usize]> = columns.into();
-        let copied = wanted.copied.clone();
+        // Who asks for codes groups by them, and keeps no rows.
+        let in_place = coded > 0 && !wanted.are_kept;
+        let (read, counts) = (Arc::clone(&columns), wanted.counts.clone());
         Ok(Some(Self {
-            decoders: ColumnDecoders::try_new(&footer, found, Arc::clone(&columns), decoded, copied)?,
+            decoders: ColumnDecoders::try_new(&footer, found, read, decoded, in_place, counts)?,
             footer,
             columns,
             columns_of,

@@ -75,7 +75,8 @@ impl LateColumns {
             columns.map(|(at, _)| at).partition(|&at| can_wait(at, &decoding.columns_of()[at]));
         let exprs: Vec<&ProjectionExpr> = wanted.projection.iter().collect();
         let of_exprs = |projection: Vec<ProjectionExpr>| {
-            let wanted = Wanted { projection: ProjectionExprs::new(projection), ..wanted.clone() };
+            let projection = ProjectionExprs::new(projection);
+            let wanted = Wanted { projection, are_kept: true, ..wanted.clone() };
             FileDecoding::try_new(&wanted, Arc::clone(footer), file)
         };
         let of = |columns: &[usize]| of_exprs(columns.iter().map(|&column| exprs[column].clone()).collect());

@@ -6,6 +6,8 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, 
 
 use super::by_pages::PageMetrics;
 use super::placed_run::PlacementMetrics;
+use super::plain_column::PlainCounts;
+use super::row_group_decoder::ColumnCounts;
 use super::row_intervals::{Action, Interval};
 use super::run_decoder::RunMetrics;
 
@@ -118,7 +120,13 @@ impl ScanMetrics {
                 coded: counter("row_groups_given_as_codes"),
                 by_column: counter("row_groups_decoded_by_column"),
                 first: counter("row_groups_filtered_first"),
-                copied: counter("column_chunks_copied"),
+                columns: ColumnCounts {
+                    plain: PlainCounts {
+                        chunks: counter("column_chunks_copied"),
+                        in_place: counter("values_in_place"),
+                    },
+                    dictionary: counter("column_chunks_of_codes"),
+                },
                 retries: counter("run_retries"),
             },
             pages: PageMetrics {

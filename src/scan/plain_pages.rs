@@ -2,9 +2,11 @@
 //! those that it keeps.
 
 use std::cell::RefCell;
+use std::mem::take;
 use std::ops::Range;
 
 use bytes::Bytes;
+use datafusion::arrow::buffer::Buffer;
 use datafusion::physical_plan::metrics::Count;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -31,8 +33,8 @@ pub(super) struct PlainPages {
     left: Left,
     /// What was given last, if it is in the file as it is.
     given: Bytes,
-    /// What pages are decompressed to, one after the other.
-    buffer: Vec<u8>,
+    /// What pages are decompressed to, one after the other; another one while parts of it are in use.
+    buffer: Buffer,
     /// The buffer may be larger than a page.
     has_room: bool,
     /// Counts column chunks.
@@ -60,7 +62,7 @@ impl PlainPages {
     /// Of the rows that are `kept`; of all without. `has_room`: the column is one of few that are read at a time.
     pub(super) fn new(chunks: ChunksOfColumn, kept: Option<KeptRows>, has_room: bool, read: Count) -> Self {
         let (left, given) = (Left::Buffered(0..0), Bytes::new());
-        Self { chunks, open: None, kept, left, given, buffer: vec![], has_room, read }
+        Self { chunks, open: None, kept, left, given, buffer: Buffer::default(), has_room, read }
     }
 
     /// Values that follow, of at least one byte and at most so many, of column chunks where they lie as `of_chunk` says. `None` after
@@ -73,11 +75,8 @@ impl PlainPages {
         most: usize,
         of_chunk: impl Fn(&ColumnChunkMetaData) -> Option<PlainValues>,
     ) -> Result<Option<&[u8]>> {
-        while self.left.len() == 0 {
-            if self.open.is_none() && self.chunks.is_over() {
-                return Ok(None);
-            }
-            self.read_page(&of_chunk)?;
+        if !self.has_more(of_chunk)? {
+            return Ok(None);
         }
         let taken = self.left.len().min(most);
         Ok(Some(match &mut self.left {
@@ -90,6 +89,43 @@ impl PlainPages {
                 &self.buffer[range.start - taken..range.start]
             }
         }))
+    }
+
+    /// The values that follow, of so many bytes, where they were decompressed to. `None` if they do not lie there together, aligned to
+    /// their width, or hold up much memory.
+    ///
+    /// # Errors
+    /// If a page is not what its column chunk says.
+    pub(super) fn next_in_place(
+        &mut self,
+        length: usize,
+        width: usize,
+        of_chunk: impl Fn(&ColumnChunkMetaData) -> Option<PlainValues>,
+    ) -> Result<Option<Buffer>> {
+        if !self.has_more(of_chunk)? || self.buffer.capacity() > MOST_KEPT {
+            return Ok(None);
+        }
+        let Left::Buffered(range) = &mut self.left else { return Ok(None) };
+        if range.len() < length {
+            return Ok(None);
+        }
+        let values = self.buffer.slice_with_length(range.start, length);
+        if values.as_ptr().align_offset(width) != 0 {
+            return Ok(None);
+        }
+        range.start += length;
+        Ok(Some(values))
+    }
+
+    /// Reads on to the next values; whether there are any.
+    fn has_more(&mut self, of_chunk: impl Fn(&ColumnChunkMetaData) -> Option<PlainValues>) -> Result<bool> {
+        while self.left.len() == 0 {
+            if self.open.is_none() && self.chunks.is_over() {
+                return Ok(false);
+            }
+            self.read_page(&of_chunk)?;
+        }
+        Ok(true)
     }
 
     /// After the last values.
@@ -143,30 +179,42 @@ impl PlainPages {
                 Left::Stored(body.slice(plain.of_page(&stored.page, body)?))
             }
             true => {
-                let body = stored.body(&mut self.buffer, self.has_room)?;
-                Left::Buffered(plain.of_page(&stored.page, body)?)
+                let mut buffer = self.emptied_buffer();
+                let body = stored.body(&mut buffer, self.has_room)?;
+                let (values, length) = (plain.of_page(&stored.page, body)?, body.len());
+                let start = buffer.len() - length;
+                self.buffer = buffer.into();
+                Left::Buffered(start + values.start..start + values.end)
             }
         };
         Ok(())
     }
 
     fn read_kept(&mut self, stored: &StoredPage, plain: PlainValues, kept: &KeptRows) -> Result<()> {
-        self.buffer.clear();
+        let mut buffer = self.emptied_buffer();
         if kept.has_any() {
             let mut whole = WHOLE_PAGE.take();
             let body = stored.body(&mut whole, true)?;
             let values = &body[plain.of_page(&stored.page, body)?];
             match plain.width() {
-                4 => kept.copy::<4>(values, &mut self.buffer),
-                8 => kept.copy::<8>(values, &mut self.buffer),
+                4 => kept.copy::<4>(values, &mut buffer),
+                8 => kept.copy::<8>(values, &mut buffer),
                 _ => return Err(invalid("is of a width of which all rows are read")),
             }
             if whole.capacity() <= MOST_KEPT {
                 WHOLE_PAGE.set(whole);
             }
         }
-        self.left = Left::Buffered(0..self.buffer.len());
+        self.left = Left::Buffered(0..buffer.len());
+        self.buffer = buffer.into();
         Ok(())
+    }
+
+    /// For a page: that of the last one, if nobody uses it.
+    fn emptied_buffer(&mut self) -> Vec<u8> {
+        let mut buffer: Vec<u8> = take(&mut self.buffer).into_vec().unwrap_or_default();
+        buffer.clear();
+        buffer
     }
 }
 

@@ -1,19 +1,21 @@
-//! Row groups, decoded to record batches: plain values are copied, and `parquet` decodes the other columns.
+//! Row groups, decoded to record batches: plain values are copied, codes looked up in their dictionaries, and `parquet` decodes the
+//! other columns.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatchReader;
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_plan::metrics::Count;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::column_chunks::ColumnChunks;
+use super::dictionary_column::{DictionaryColumn, has_dictionary_only};
 use super::kept_rows::KeptRows;
-use super::plain_column::PlainColumn;
+use super::plain_column::{PlainColumn, PlainCounts, PlainOptions};
 use super::plain_values::PlainValues;
 
 /// Columns that are copied, at most, for the room that each of them has to be worth it.
@@ -28,16 +30,50 @@ pub(super) struct ColumnDecoders {
     columns: Arc<[usize]>,
     /// Of these.
     schema: SchemaRef,
-    /// Which are copied in the first row group, as in most others if not all.
-    in_first: Vec<bool>,
-    /// Of the others; `None` without others.
+    /// Of these in the first row group, as in most others if not all.
+    in_first: Vec<Layout>,
+    /// Of those of other layouts; `None` without any.
     others: Option<FieldLevels>,
-    /// Column chunks that are copied.
-    copied: Count,
+    /// Values may stay in their pages.
+    in_place: bool,
+    counts: ColumnCounts,
+}
+
+/// What is counted.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnCounts {
+    pub(super) plain: PlainCounts,
+    /// Column chunks whose codes are looked up in their dictionaries, or given.
+    pub(super) dictionary: Count,
+}
+
+/// How the values of a column lie in some row groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Plain,
+    Dictionary,
+    Other,
+}
+
+impl Layout {
+    /// Of a column in all of `row_groups`, decoded to `data_type`.
+    fn of(footer: &ParquetMetaData, column: usize, data_type: &DataType, row_groups: &[usize]) -> Self {
+        let is_in_all = |is_so: fn(&ColumnChunkMetaData, &DataType) -> bool| {
+            row_groups.iter().all(|&group| is_so(footer.row_group(group).column(column), data_type))
+        };
+        if is_in_all(|column, data_type| PlainValues::of(column, data_type).is_some()) {
+            Self::Plain
+        } else if is_in_all(has_dictionary_only) {
+            Self::Dictionary
+        } else {
+            Self::Other
+        }
+    }
 }
 
 impl ColumnDecoders {
-    /// `columns` are positions among the leaves of the file, none of them inside others, and `schema` is theirs.
+    /// `columns` are positions among the leaves of the file, none of them inside others, and `schema` is theirs. `in_place`: values
+    /// may stay in their pages, for those who are done with a record batch before they ask for the next.
     ///
     /// # Errors
     /// If they have no place in Arrow.
@@ -46,12 +82,13 @@ impl ColumnDecoders {
         found: SchemaRef,
         columns: Arc<[usize]>,
         schema: SchemaRef,
-        copied: Count,
+        in_place: bool,
+        counts: ColumnCounts,
     ) -> Result<Self> {
         let first: &[usize] = if footer.row_groups().is_empty() { &[] } else { &[0] };
-        let in_first = are_plain(footer, &columns, &schema, first);
+        let in_first = layouts(footer, &columns, &schema, first);
         let others = levels_of_others(footer, &found, &columns, &in_first)?;
-        Ok(Self { footer: Arc::clone(footer), found, columns, schema, in_first, others, copied })
+        Ok(Self { footer: Arc::clone(footer), found, columns, schema, in_first, others, in_place, counts })
     }
 
     /// What the columns are decoded to, in the order of the file.
@@ -61,7 +98,11 @@ impl ColumnDecoders {
 
     /// Whether all columns are copied in all of `row_groups`.
     pub(super) fn are_plain(&self, row_groups: &[usize]) -> bool {
-        are_plain(&self.footer, &self.columns, &self.schema, row_groups).into_iter().all(|is_plain| is_plain)
+        self.layouts(row_groups).iter().all(|layout| *layout == Layout::Plain)
+    }
+
+    fn layouts(&self, row_groups: &[usize]) -> Vec<Layout> {
+        layouts(&self.footer, &self.columns, &self.schema, row_groups)
     }
 
     /// Decodes `chunks`, which have the columns, to so many rows at once.
@@ -69,12 +110,12 @@ impl ColumnDecoders {
     /// # Errors
     /// If they cannot be decoded, or not to the types that were planned.
     pub(super) fn decode(&self, chunks: &ColumnChunks, rows_at_once: usize) -> Result<RowGroupDecoder> {
-        let is_plain = are_plain(&self.footer, &self.columns, &self.schema, chunks.indices());
+        let layouts = self.layouts(chunks.indices());
         let of_these;
-        let levels = match is_plain == self.in_first {
+        let levels = match layouts == self.in_first {
             true => self.others.as_ref(),
             false => {
-                of_these = levels_of_others(&self.footer, &self.found, &self.columns, &is_plain)?;
+                of_these = levels_of_others(&self.footer, &self.found, &self.columns, &layouts)?;
                 of_these.as_ref()
             }
         };
@@ -85,13 +126,14 @@ impl ColumnDecoders {
 
         let decoded = others.as_ref().map(ParquetRecordBatchReader::schema);
         let types = decoded.iter().flat_map(|schema| schema.fields()).map(|field| field.data_type());
-        let expected = self.schema.fields().iter().zip(&is_plain).filter(|(_, is_plain)| !**is_plain);
+        let fields = self.schema.fields().iter().zip(&layouts);
+        let expected = fields.filter(|(_, layout)| **layout == Layout::Other);
         if !types.eq(expected.map(|(field, _)| field.data_type())) {
             return internal_err!("columns are decoded to other types than planned");
         }
-        let plain = self.plain_columns(chunks, &is_plain, None)?;
+        let columns = self.column_decoders(chunks, &layouts, None)?;
         let (schema, rows) = (Arc::clone(&self.schema), chunks.num_rows());
-        Ok(RowGroupDecoder { schema, is_plain, plain, others, rows, rows_at_once })
+        Ok(RowGroupDecoder { schema, columns, others, rows, rows_at_once })
     }
 
     /// The same of the rows that are `kept`, of columns that [`Self::are_plain`].
@@ -107,53 +149,59 @@ impl ColumnDecoders {
         if !self.are_plain(chunks.indices()) {
             return internal_err!("rows of a column cannot be left out");
         }
-        let is_plain = vec![true; self.columns.len()];
-        let plain = self.plain_columns(chunks, &is_plain, Some(kept))?;
+        let layouts = vec![Layout::Plain; self.columns.len()];
+        let columns = self.column_decoders(chunks, &layouts, Some(kept))?;
         let schema = Arc::clone(&self.schema);
-        Ok(RowGroupDecoder { schema, is_plain, plain, others: None, rows: kept.count(), rows_at_once })
+        Ok(RowGroupDecoder { schema, columns, others: None, rows: kept.count(), rows_at_once })
     }
 
-    fn plain_columns(
+    fn column_decoders(
         &self,
         chunks: &ColumnChunks,
-        is_plain: &[bool],
+        layouts: &[Layout],
         kept: Option<&KeptRows>,
-    ) -> Result<Vec<PlainColumn>> {
-        let columns = self.columns.iter().zip(self.schema.fields()).zip(is_plain);
-        let has_room = is_plain.iter().filter(|is_plain| **is_plain).count() <= MOST_WITH_ROOM;
-        let plain = columns.filter(|(_, is_plain)| **is_plain).map(|((&column, field), _)| {
-            let (data_type, copied) = (field.data_type().clone(), self.copied.clone());
-            Ok(PlainColumn::try_new(chunks, column, data_type, kept.cloned(), has_room, copied)?)
-        });
-        plain.collect()
+    ) -> Result<Vec<ColumnDecoder>> {
+        let plain = layouts.iter().filter(|layout| **layout == Layout::Plain).count();
+        let options = PlainOptions { has_room: plain <= MOST_WITH_ROOM, in_place: self.in_place };
+        let of_column = |((&column, field), layout): ((&usize, &Arc<Field>), &Layout)| {
+            let data_type = field.data_type().clone();
+            Ok(match layout {
+                Layout::Plain => {
+                    let (kept, counts) = (kept.cloned(), &self.counts.plain);
+                    let plain = PlainColumn::try_new(chunks, column, data_type, kept, options, counts)?;
+                    ColumnDecoder::Plain(plain)
+                }
+                Layout::Dictionary => {
+                    let count = self.counts.dictionary.clone();
+                    ColumnDecoder::Dictionary(DictionaryColumn::try_new(chunks, column, data_type, count)?)
+                }
+                Layout::Other => ColumnDecoder::Other,
+            })
+        };
+        self.columns.iter().zip(self.schema.fields()).zip(layouts).map(of_column).collect()
     }
 }
 
-/// Which of the `columns` of a file, which `schema` describes, are plain values in all of `row_groups`.
-fn are_plain(
+/// Of the `columns` of a file, which `schema` describes, in `row_groups`.
+fn layouts(
     footer: &ParquetMetaData,
     columns: &[usize],
     schema: &Schema,
     row_groups: &[usize],
-) -> Vec<bool> {
-    let is_plain = |(&column, field): (&usize, &Arc<Field>)| {
-        let of_group = |&group: &usize| {
-            PlainValues::of(footer.row_group(group).column(column), field.data_type()).is_some()
-        };
-        row_groups.iter().all(of_group)
-    };
-    columns.iter().zip(schema.fields()).map(is_plain).collect()
+) -> Vec<Layout> {
+    let columns = columns.iter().zip(schema.fields());
+    columns.map(|(&column, field)| Layout::of(footer, column, field.data_type(), row_groups)).collect()
 }
 
-/// Of those of `columns` that are not plain; `None` without any. `found`: all columns of the file.
+/// Of those of `columns` that have another layout; `None` without any. `found`: all columns of the file.
 fn levels_of_others(
     footer: &ParquetMetaData,
     found: &Schema,
     columns: &[usize],
-    is_plain: &[bool],
+    layouts: &[Layout],
 ) -> Result<Option<FieldLevels>> {
-    let others = columns.iter().zip(is_plain).filter(|(_, is_plain)| !**is_plain).map(|(&column, _)| column);
-    let others: Vec<usize> = others.collect();
+    let others = columns.iter().zip(layouts).filter(|(_, layout)| **layout == Layout::Other);
+    let others: Vec<usize> = others.map(|(&column, _)| column).collect();
     if others.is_empty() {
         return Ok(None);
     }
@@ -165,20 +213,36 @@ fn levels_of_others(
 /// Decodes some row groups, one after the other.
 pub(super) struct RowGroupDecoder {
     schema: SchemaRef,
-    /// Which columns are in `plain`.
-    is_plain: Vec<bool>,
-    plain: Vec<PlainColumn>,
+    columns: Vec<ColumnDecoder>,
     others: Option<ParquetRecordBatchReader>,
     /// That are still to come.
     rows: usize,
     rows_at_once: usize,
 }
 
+enum ColumnDecoder {
+    Plain(PlainColumn),
+    Dictionary(DictionaryColumn),
+    /// By `parquet`.
+    Other,
+}
+
+impl ColumnDecoder {
+    fn end(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(column) => column.end()?,
+            Self::Dictionary(column) => column.end()?,
+            Self::Other => {}
+        }
+        Ok(())
+    }
+}
+
 impl RowGroupDecoder {
     /// `None` at the end.
     fn read(&mut self) -> Result<Option<RecordBatch>> {
         let others = self.others.as_mut().and_then(Iterator::next).transpose()?;
-        if self.plain.is_empty() {
+        if self.columns.iter().all(|column| matches!(column, ColumnDecoder::Other)) {
             return Ok(others);
         }
         let rows = self.rows.min(self.rows_at_once);
@@ -187,18 +251,18 @@ impl RowGroupDecoder {
             return internal_err!("{of_others} rows are decoded, expected {rows}");
         }
         if rows == 0 {
-            self.plain.iter_mut().try_for_each(PlainColumn::end)?;
+            self.columns.iter_mut().try_for_each(ColumnDecoder::end)?;
             return Ok(None);
         }
         let mut others = others.iter().flat_map(RecordBatch::columns);
-        let mut plain = self.plain.iter_mut();
-        let column = |is_plain: &bool| -> Result<Option<ArrayRef>> {
-            match is_plain {
-                true => Ok(plain.next().map(|column| column.next(rows)).transpose()?),
-                false => Ok(others.next().cloned()),
-            }
+        let next = |column: &mut ColumnDecoder| -> Result<Option<ArrayRef>> {
+            Ok(match column {
+                ColumnDecoder::Plain(column) => Some(column.next(rows)?),
+                ColumnDecoder::Dictionary(column) => Some(column.next(rows)?),
+                ColumnDecoder::Other => others.next().cloned(),
+            })
         };
-        let Some(columns) = self.is_plain.iter().map(column).collect::<Result<Option<Vec<_>>>>()? else {
+        let Some(columns) = self.columns.iter_mut().map(next).collect::<Result<Option<Vec<_>>>>()? else {
             return internal_err!("a column is not decoded");
         };
         self.rows -= rows;
@@ -226,7 +290,7 @@ mod tests {
         TimestampMicrosecondArray,
     };
     use datafusion::arrow::buffer::BooleanBuffer;
-    use datafusion::arrow::compute::{concat_batches, filter_record_batch};
+    use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -234,6 +298,7 @@ mod tests {
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
     use super::*;
+    use crate::scan::dictionary_column::code_type;
 
     const ROWS: i32 = 1000;
 
@@ -273,6 +338,39 @@ mod tests {
         writer.into_inner().unwrap().into()
     }
 
+    /// The same of columns with dictionaries: of 20 kinds of values each, of one, with NULL now and then, and text.
+    fn coded_file(compression: Compression, version: WriterVersion) -> Bytes {
+        let numbers = || 0..ROWS;
+        let columns: [(&str, ArrayRef, bool); 6] = [
+            ("a", Arc::new(Int64Array::from_iter_values(numbers().map(|i| i64::from(i % 20) << 40))), false),
+            ("b", Arc::new(Float64Array::from_iter_values(numbers().map(|i| f64::from(i / 9 % 20)))), true),
+            ("c", Arc::new(Int32Array::from_iter_values(numbers().map(|i| i * 7 % 19))), true),
+            ("d", Arc::new(Float32Array::from_iter_values(numbers().map(|_| 1.5))), false),
+            ("n", Arc::new(Int64Array::from_iter(numbers().map(|i| (i % 3 > 0).then_some(7)))), true),
+            (
+                "t",
+                Arc::new(StringArray::from_iter_values(numbers().map(|i| "é".repeat(i as usize % 20)))),
+                true,
+            ),
+        ];
+        let rows = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_writer_version(version)
+            .set_max_row_group_row_count(Some(300))
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(100)
+            .build();
+        let mut writer = ArrowWriter::try_new(vec![], rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.into_inner().unwrap().into()
+    }
+
+    fn counts() -> ColumnCounts {
+        let plain = PlainCounts { chunks: Count::new(), in_place: Count::new() };
+        ColumnCounts { plain, dictionary: Count::new() }
+    }
+
     fn joined(schema: &SchemaRef, rows: &[RecordBatch]) -> Option<RecordBatch> {
         concat_batches(schema, rows).ok()
     }
@@ -280,11 +378,38 @@ mod tests {
     /// How many column chunks are copied, and the rows; all without `kept`, as record batches of 64 rows. `None`: an error, or a
     /// panic.
     fn decoded(file: &Bytes, kept: Option<&BooleanBuffer>) -> Option<(usize, RecordBatch)> {
+        let [copied, in_place] = [false, true].map(|in_place| decoded_so(file, kept, in_place));
+        assert_eq!(copied.as_ref().map(|(_, rows)| rows), in_place.as_ref().map(|(_, rows)| rows));
+        if let Some((counts, _)) = &copied {
+            assert_eq!(counts.plain.in_place.value(), 0);
+        }
+        in_place.map(|(counts, rows)| {
+            assert!(counts.plain.in_place.value() <= rows.num_rows() * rows.num_columns());
+            (counts.plain.chunks.value(), rows)
+        })
+    }
+
+    fn decoded_so(
+        file: &Bytes,
+        kept: Option<&BooleanBuffer>,
+        in_place: bool,
+    ) -> Option<(ColumnCounts, RecordBatch)> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+        let row_groups: Vec<usize> = (0..builder.metadata().num_row_groups()).collect();
+        decoded_as(builder.schema(), file, &row_groups, kept, in_place)
+    }
+
+    fn decoded_as(
+        schema: &SchemaRef,
+        file: &Bytes,
+        row_groups: &[usize],
+        kept: Option<&BooleanBuffer>,
+        in_place: bool,
+    ) -> Option<(ColumnCounts, RecordBatch)> {
         let decode = || {
             let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
-            let (footer, schema) = (builder.metadata(), builder.schema());
+            let footer = builder.metadata();
             let columns: Arc<[usize]> = (0..schema.fields().len()).collect();
-            let row_groups: Vec<usize> = (0..footer.num_row_groups()).collect();
             let ranges =
                 row_groups.iter().map(|&group| ColumnChunks::ranges(footer, group, &columns).unwrap());
             let cut = |range: Range<u64>| {
@@ -294,8 +419,9 @@ mod tests {
             let chunks =
                 ColumnChunks::new(Arc::clone(footer), row_groups.into(), Arc::clone(&columns), bytes);
             let (found, given) = (Arc::clone(schema), Arc::clone(schema));
-            let copied = Count::new();
-            let decoders = ColumnDecoders::try_new(footer, found, columns, given, copied.clone()).ok()?;
+            let counts = counts();
+            let decoders =
+                ColumnDecoders::try_new(footer, found, columns, given, in_place, counts.clone()).ok()?;
             let decoder = match kept {
                 None => decoders.decode(&chunks, 64),
                 Some(kept) => decoders.decode_kept(&chunks, &KeptRows::new(kept.clone()), 64),
@@ -306,14 +432,16 @@ mod tests {
                     others.iter().all(|rows| rows.num_rows() == 64) && (1..=64).contains(&last.num_rows())
                 );
             }
-            Some((copied.value(), joined(schema, &rows)?))
+            Some((counts, joined(schema, &rows)?))
         };
         catch_unwind(AssertUnwindSafe(decode)).ok().flatten()
     }
 
     fn expected(file: &Bytes, kept: Option<&BooleanBuffer>) -> Option<RecordBatch> {
         let decode = || {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap().build().ok()?;
+            // What `parquet` makes of damaged values depends on how many it reads at a time.
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+            let reader = builder.with_batch_size(64).build().ok()?;
             let schema = reader.schema();
             let rows: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().ok()?;
             let rows = joined(&schema, &rows)?;
@@ -345,6 +473,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn codes_are_looked_up_in_their_dictionaries() {
+        for compression in compressions() {
+            for version in VERSIONS {
+                let file = coded_file(compression, version);
+                let (counts, found) = decoded_so(&file, None, false).unwrap();
+                assert_eq!(Some(found), expected(&file, None), "{compression} {version:?}");
+                assert_eq!(counts.dictionary.value(), 16, "of four columns without NULL");
+                assert_eq!(counts.plain.chunks.value(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_given_as_codes_where_it_is_asked_for() {
+        let file = coded_file(Compression::ZSTD(ZstdLevel::try_new(3).unwrap()), WriterVersion::PARQUET_2_0);
+        let all = expected(&file, None).unwrap();
+        let mut fields: Vec<Arc<Field>> = all.schema().fields().iter().cloned().collect();
+        fields[5] = Arc::new(Field::new("t", code_type(), true));
+        let with_codes = Arc::new(Schema::new(fields));
+        for row_group in 0..4 {
+            let (counts, found) = decoded_as(&with_codes, &file, &[row_group], None, true).unwrap();
+            assert_eq!(counts.dictionary.value(), 5);
+            let text = cast(found.column(5), &DataType::Utf8).unwrap();
+            let expected = all.column(5).slice(300 * row_group, found.num_rows());
+            assert_eq!(&text, &expected, "row group {row_group}");
+        }
+        // Each row group has a dictionary of its own.
+        assert_eq!(decoded_as(&with_codes, &file, &[0, 1], None, true).map(|(_, rows)| rows), None);
     }
 
     #[test]
@@ -385,7 +544,7 @@ mod tests {
             let chunks = ColumnChunks::new(Arc::clone(&footer), [0].into(), Arc::clone(&columns), bytes);
             let only = Arc::new(schema.project(&[1]).unwrap());
             let decoders =
-                ColumnDecoders::try_new(&footer, Arc::clone(schema), columns, only, Count::new()).unwrap();
+                ColumnDecoders::try_new(&footer, Arc::clone(schema), columns, only, true, counts()).unwrap();
             let found = decoders.decode(&chunks, 64).unwrap().collect::<Result<Vec<_>>>();
             assert_eq!(found.is_ok(), is_right, "{rows} rows");
         }
@@ -404,25 +563,35 @@ mod tests {
         let mut writer = ArrowWriter::try_new(vec![], rows.schema(), Some(properties)).unwrap();
         writer.write(&rows).unwrap();
         let file = Bytes::from(writer.into_inner().unwrap());
-        assert_eq!(decoded(&file, None), Some((2, rows)));
+        assert_eq!(decoded(&file, None), Some((2, rows.clone())));
+        // All but the two record batches that end in another page than they begin: pages have 20,480 rows, or the rest of a row group.
+        let (counts, found) = decoded_so(&file, None, true).unwrap();
+        assert_eq!(found, rows);
+        assert_eq!(counts.plain.in_place.value(), 100_000 - 2 * 64);
     }
 
     #[test]
     fn damaged_pages_are_an_error_or_what_parquet_reads_of_them() {
         let some = kept(|i| i % 7 == 2 && i / 100 != 4);
-        for (others, kept) in [(false, Some(&some)), (false, None), (true, None)] {
+        let zstd = || Compression::ZSTD(ZstdLevel::try_new(1).unwrap());
+        for (others, codes, kept) in
+            [(false, false, Some(&some)), (false, false, None), (true, false, None), (false, true, None)]
+        {
             let mut damaged = [0, 0];
             for version in VERSIONS {
-                let whole = file(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()), version, others);
+                let whole = match codes {
+                    false => file(zstd(), version, others),
+                    true => coded_file(Compression::UNCOMPRESSED, version),
+                };
                 let builder = ParquetRecordBatchReaderBuilder::try_new(whole.clone()).unwrap();
                 let footer = builder.metadata();
                 let end = footer.row_groups().iter().flat_map(|group| group.columns());
                 let end = end.map(|column| column.byte_range()).map(|(start, length)| start + length).max();
-                for at in (4..usize::try_from(end.unwrap()).unwrap()).step_by(5) {
+                for at in (4..usize::try_from(end.unwrap()).unwrap()).step_by(7) {
                     let mut bytes = whole.to_vec();
                     bytes[at] ^= 1 << (at % 8);
                     let bytes = Bytes::from(bytes);
-                    let found = decoded(&bytes, kept).map(|(_, rows)| rows);
+                    let found = decoded_so(&bytes, kept, at % 2 == 0).map(|(_, rows)| rows);
                     damaged[usize::from(found.is_some())] += 1;
                     let Some(found) = found else { continue };
                     match expected(&bytes, kept) {

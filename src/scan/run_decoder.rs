@@ -35,7 +35,7 @@ use super::filter_placement::is_scattered;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
-use super::row_group_decoder::RowGroupDecoder;
+use super::row_group_decoder::{ColumnCounts, RowGroupDecoder};
 use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;
@@ -56,8 +56,7 @@ pub(super) struct RunMetrics {
     pub(super) by_column: Count,
     /// Small row groups of which the filter's columns were decoded so, to find out which rows match.
     pub(super) first: Count,
-    /// Column chunks whose values were copied as they are.
-    pub(super) copied: Count,
+    pub(super) columns: ColumnCounts,
     /// Runs of them that were left to DataFusion's opener after all.
     pub(super) retries: Count,
 }
