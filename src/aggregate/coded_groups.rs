@@ -2,9 +2,8 @@
 
 use std::mem::size_of;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, new_null_array};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, UInt32Array, new_null_array};
+use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, UInt16Type};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::physical_expr_common::binary_map::OutputType;
@@ -12,7 +11,10 @@ use datafusion::physical_expr_common::binary_view_map::ArrowBytesViewMap;
 
 use super::group_of_row::GroupOfRow;
 
-/// The texts that dictionaries had so far, and NULL if rows had it; each is a group, by its position.
+/// Of a code that no row has had yet. Accumulators are told of a group with its first row: they take it that it has some.
+const UNSEEN: usize = usize::MAX;
+
+/// The texts that rows had so far, NULL among them; each is a group, by its position.
 pub(super) struct CodedGroups {
     /// Of the column that is grouped by.
     data_type: DataType,
@@ -20,7 +22,9 @@ pub(super) struct CodedGroups {
     len: usize,
     /// Of each code of the last dictionary.
     groups: Vec<usize>,
-    /// Of each, those that were met since there is this dictionary.
+    /// Codes of it that are still [`UNSEEN`].
+    unseen: usize,
+    /// Of each code, those that were met since there is this dictionary.
     rows_of_codes: Vec<u64>,
     null: Option<usize>,
     /// Of each group, but for those of codes.
@@ -45,6 +49,7 @@ impl CodedGroups {
             texts: ArrowBytesViewMap::new(OutputType::Utf8View),
             len: 0,
             groups: vec![],
+            unseen: 0,
             rows_of_codes: vec![],
             null: None,
             rows: vec![],
@@ -68,62 +73,84 @@ impl CodedGroups {
         let dictionary = codes.values().to_data();
         if !self.dictionary.as_ref().is_some_and(|known| known.ptr_eq(&dictionary)) {
             self.note_rows()?;
-            self.groups = self.groups_of(&cast(codes.values(), &DataType::Utf8View)?);
-            self.rows_of_codes.resize(self.groups.len(), 0);
-            lookups = Lookups { dictionaries: 1, texts: dictionary.len() };
+            self.unseen = dictionary.len();
+            self.groups.resize(self.unseen, UNSEEN);
+            self.rows_of_codes.resize(self.unseen, 0);
             self.dictionary = Some(dictionary);
+            lookups.dictionaries = 1;
         }
 
-        let keys = codes.keys();
-        let groups = match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+        let (keys, nulls) = (codes.keys().values(), codes.keys().nulls());
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        match nulls {
+            None => self.count(keys.iter().copied())?,
+            // What stands where there is NULL means nothing.
             Some(nulls) => {
-                let list = self.with_null(keys.values(), nulls)?;
-                GroupOfRow::listed(list, self.len)
+                let there = keys.iter().zip(nulls).filter(|(_, is_there)| *is_there);
+                self.count(there.map(|(&key, _)| key))?;
             }
-            None => {
-                self.count(keys.values())?;
-                GroupOfRow::coded(keys.values(), &self.groups, self.len)
+        }
+        lookups.texts = self.meet(codes.values())?;
+        let groups = match nulls {
+            None => GroupOfRow::coded(keys, &self.groups, self.len),
+            Some(nulls) => {
+                let null = self.count_null(nulls.null_count());
+                let groups = keys.iter().zip(nulls).map(|(&key, is_there)| match is_there {
+                    true => self.groups[usize::from(key)],
+                    false => null,
+                });
+                GroupOfRow::listed(groups.collect(), self.len)
             }
         };
         Ok((lookups, groups))
     }
 
-    fn count(&mut self, keys: &[u16]) -> Result<()> {
+    fn count(&mut self, keys: impl Iterator<Item = u16>) -> Result<()> {
         let rows = self.rows_of_codes.as_mut_slice();
         let mut are_known = true;
-        for &key in keys {
-            match rows.get_mut(usize::from(key)) {
-                Some(rows) => *rows += 1,
-                None => are_known = false,
-            }
-        }
+        keys.for_each(|key| match rows.get_mut(usize::from(key)) {
+            Some(rows) => *rows += 1,
+            None => are_known = false,
+        });
         if are_known { Ok(()) } else { internal_err!("a code is not in its dictionary") }
     }
 
-    /// The groups of `keys`, counted; what stands where there is NULL means nothing.
-    fn with_null(&mut self, keys: &[u16], nulls: &NullBuffer) -> Result<Vec<usize>> {
+    /// Gives a group to the codes of `dictionary` that have rows, and none yet; how many texts that took.
+    fn meet(&mut self, dictionary: &ArrayRef) -> Result<usize> {
+        if self.unseen == 0 {
+            return Ok(0);
+        }
+        let of_codes = self.groups.iter().zip(&self.rows_of_codes).zip(0..);
+        let found = of_codes.filter(|((group, rows), _)| **group == UNSEEN && **rows > 0);
+        let found: UInt32Array = found.map(|(_, code)| Some(code)).collect();
+        if !found.is_empty() {
+            let texts = cast(&take(dictionary.as_ref(), &found, None)?, &DataType::Utf8View)?;
+            let groups = self.groups_of(&texts);
+            for (&code, group) in found.values().iter().zip(groups) {
+                self.groups[code as usize] = group;
+            }
+            self.unseen -= found.len();
+        }
+        Ok(found.len())
+    }
+
+    /// The group of NULL, with so many more rows.
+    fn count_null(&mut self, rows: usize) -> usize {
         let null = match self.null {
             Some(null) => null,
             None => self.groups_of(&new_null_array(&DataType::Utf8View, 1))[0],
         };
         self.null = Some(null);
         self.rows.resize(self.len, 0);
-        self.rows[null] += nulls.null_count() as u64;
-        let groups = keys.iter().zip(nulls).map(|(&key, is_there)| {
-            if !is_there {
-                return Some(null);
-            }
-            *self.rows_of_codes.get_mut(usize::from(key))? += 1;
-            self.groups.get(usize::from(key)).copied()
-        });
-        let groups: Option<Vec<usize>> = groups.collect();
-        groups.ok_or_else(|| internal_datafusion_err!("a code is not in its dictionary"))
+        self.rows[null] += rows as u64;
+        null
     }
 
     /// Adds the rows of codes to those of their groups, and forgets the codes.
     fn note_rows(&mut self) -> Result<()> {
         self.rows.resize(self.len, 0);
-        for (group, of_code) in self.groups.drain(..).zip(self.rows_of_codes.drain(..)) {
+        let of_codes = self.groups.drain(..).zip(self.rows_of_codes.drain(..));
+        for (group, of_code) in of_codes.filter(|(group, _)| *group != UNSEEN) {
             let Some(rows) = self.rows.get_mut(group) else {
                 return internal_err!("rows of no group are counted");
             };
@@ -144,7 +171,7 @@ impl CodedGroups {
         groups
     }
 
-    /// The texts of all groups, which are forgotten, and how many rows each has: none, if no row had a text of a dictionary.
+    /// The texts of all groups, which are forgotten, and how many rows each has.
     ///
     /// # Errors
     /// None but those of a cast between types of text.
@@ -153,6 +180,7 @@ impl CodedGroups {
         let texts = self.texts.take().into_state();
         self.len = 0;
         self.null = None;
+        (self.groups, self.rows_of_codes) = (vec![], vec![]);
         Ok((cast(&texts, &self.data_type)?, std::mem::take(&mut self.rows)))
     }
 
@@ -190,28 +218,30 @@ mod tests {
     fn rows_of_equal_text_are_one_group_in_whatever_dictionary() -> Result<()> {
         let mut groups = CodedGroups::new(DataType::Utf8);
         let first = texts(&[Some("unused"), Some("b"), Some("a longer text than fits into a view")]);
-        let rows = coded(vec![Some(1), Some(2), Some(1)], &first);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![1, 2, 1]));
-        // The same dictionary is not looked at again.
-        let rows = coded(vec![Some(2), Some(1)], &first);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups::default(), vec![2, 1]));
+        let rows = coded(vec![Some(2), Some(1), Some(2)], &first);
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 2 }, vec![1, 0, 1]));
+        assert_eq!(groups.len(), 2, "groups have rows");
+        // The same dictionary is not looked at again, but for a text that no row has had.
+        let rows = coded(vec![Some(2), Some(0)], &first);
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 0, texts: 1 }, vec![1, 2]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups::default(), vec![1, 2]));
         // NULL is a group, as key and as text; what its key is says nothing.
         let other = texts(&[Some("c"), None, Some("b")]);
         let rows = coded(vec![None, Some(1), Some(2), Some(0)], &other);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![4, 4, 1, 3]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![4, 4, 0, 3]));
         assert_eq!(groups.len(), 5);
         let expected =
-            [Some("unused"), Some("b"), Some("a longer text than fits into a view"), Some("c"), None];
+            [Some("b"), Some("a longer text than fits into a view"), Some("unused"), Some("c"), None];
         let (texts_of_groups, rows_of_groups) = groups.take()?;
         assert_eq!(texts_of_groups.as_string::<i32>(), &StringArray::from_iter(expected));
-        assert_eq!(rows_of_groups, [0, 4, 2, 1, 2]);
-        assert_eq!(groups.len(), 0);
+        assert_eq!(rows_of_groups, [2, 4, 2, 1, 2]);
+        assert_eq!((groups.len(), groups.size()), (0, CodedGroups::new(DataType::Utf8).size()));
         let rows = coded(vec![None, Some(1)], &first);
-        assert_eq!(found(&mut groups, &rows)?.1, [3, 1]);
+        assert_eq!(found(&mut groups, &rows)?.1, [1, 0]);
         let empty = coded(vec![None, None], &texts(&[]));
-        assert_eq!(found(&mut groups, &empty)?.1, [3, 3]);
+        assert_eq!(found(&mut groups, &empty)?.1, [1, 1]);
         assert!(groups.of_rows(&first).is_err());
-        assert_eq!(groups.take()?.1, [0, 1, 0, 3]);
+        assert_eq!(groups.take()?.1, [1, 3]);
         // A text that a dictionary has twice.
         let twice = coded(vec![Some(0), Some(1), Some(2)], &texts(&[Some("a"), Some("b"), Some("a")]));
         assert_eq!(found(&mut groups, &twice)?.1, [0, 1, 0]);

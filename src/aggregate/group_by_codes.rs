@@ -3,8 +3,7 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -204,13 +203,7 @@ impl CodedTable {
         let (texts, rows) = self.groups.take()?;
         let mut columns = vec![texts];
         columns.extend(self.states.take(&rows)?);
-        let states = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        // A dictionary may have texts that no row has.
-        if rows.contains(&0) {
-            let have_rows: BooleanArray = rows.iter().map(|&rows| Some(rows > 0)).collect();
-            return Ok(Some(filter_record_batch(&states, &have_rows)?));
-        }
-        Ok(Some(states))
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
     }
 
     fn size(&self) -> usize {

@@ -6,7 +6,12 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
+use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -45,7 +50,7 @@ impl PhysicalOptimizerRule for GroupByCodesRule {
 fn by_codes(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(Transformed::no(plan)) };
     let Some(position) = text_position(aggregate)? else { return Ok(Transformed::no(plan)) };
-    match with_codes(aggregate.input(), position)? {
+    match with_codes(aggregate.input(), position, may_keep_rows(aggregate))? {
         Some(input) if differ_in_type_alone(&aggregate.input().schema(), &input.schema(), position) => {
             let replaced = GroupByCodesExec::new(aggregate.clone(), position, input);
             Ok(Transformed::yes(Arc::new(replaced)))
@@ -73,6 +78,15 @@ fn text_position(aggregate: &AggregateExec) -> Result<Option<usize>> {
     let filters = aggregate.filter_expr().iter().flatten();
     let is_needed = arguments.iter().flatten().chain(filters).any(needs);
     Ok((!is_needed).then_some(column.index()))
+}
+
+/// Whether a function may keep arrays that it is given, as `array_agg` does.
+fn may_keep_rows(aggregate: &AggregateExec) -> bool {
+    let copying = [avg_udaf(), count_udaf(), max_udaf(), min_udaf(), sum_udaf()];
+    let copies = |function: &AggregateFunctionExpr| {
+        !function.is_distinct() && copying.iter().any(|known| **known == *function.fun())
+    };
+    !aggregate.aggr_expr().iter().all(|function| copies(function))
 }
 
 /// Whether the second is the first, but for the type of the column at `position`.

@@ -87,7 +87,7 @@ impl CodeRuns {
         let bits = usize::from(self.bits);
         let rest = page.get(self.next..).ok_or_else(cut)?;
         let (header, body) = varint(rest).ok_or_else(cut)?;
-        let length = usize::try_from(header >> 1)?;
+        let length = usize::try_from(u32::try_from(header)? >> 1)?;
         if length == 0 {
             return Err(invalid("has an empty run of codes"));
         }
@@ -100,12 +100,13 @@ impl CodeRuns {
                 (Run::Repeated { code, left: length }, bytes)
             }
             _ => {
-                let bytes = length.checked_mul(bits).ok_or_else(cut)?;
-                let all = length.checked_mul(GROUP).ok_or_else(cut)?;
-                (Run::Packed { start, read: 0, all }, bytes)
+                let (all, bytes) = (length.saturating_mul(GROUP), length.saturating_mul(bits));
+                // Some writers cut the last group behind its last number.
+                let there = (8 * body.len()).checked_div(bits).unwrap_or(all);
+                (Run::Packed { start, read: 0, all: all.min(there) }, bytes.min(body.len()))
             }
         };
-        self.next = start.checked_add(bytes).filter(|&end| end <= page.len()).ok_or_else(cut)?;
+        self.next = start + bytes;
         Ok(run)
     }
 }
@@ -292,6 +293,9 @@ mod tests {
         assert!(read(&[9, 9, 3, 1, 4, 1], [1]).is_err(), "an empty run");
         assert!(read(&[9, 9, 8, 0xff, 0xff, 0xff, 0xff, 0x7f, 1], [1]).is_err(), "groups without end");
         assert!(read(&[9, 9, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 1], [1]).is_err(), "no number");
+        // The last group is cut behind the third number of five bits.
+        assert_eq!(read(&[9, 9, 5, 3, 0b0100_0001, 0b0000_1100], [3]).unwrap(), [1, 2, 3]);
+        assert!(read(&[9, 9, 5, 3, 0b0100_0001, 0b0000_1100], [4]).is_err());
         // As many as there may be, of one that takes no bytes.
         assert_eq!(read(&[9, 9, 0, 0xfe, 0xff, 0xff, 0xff, 0x0f], [3]).unwrap(), [0; 3]);
     }

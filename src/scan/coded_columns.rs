@@ -32,16 +32,17 @@ const LEAST_ROWS: i64 = 1 << 15;
 /// Rows for each byte of a dictionary, at least, where record batches of different row groups are joined.
 const TURNS: i64 = 16;
 
-/// `plan` with codes for its column at `position`. `None` if it is not a scan of whole batches, or the footers that are
-/// looked at do not show dictionaries of few texts.
+/// `plan` with codes for its column at `position`, for one who may keep rows while reading others, or not: `are_kept`. `None` if it is
+/// not a scan of whole batches, or the footers that are looked at do not show dictionaries of few texts.
 ///
 /// # Errors
 /// If the plan cannot be made.
 pub(crate) fn with_codes(
     plan: &Arc<dyn ExecutionPlan>,
     position: usize,
+    are_kept: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    codes_of_scan(plan, position, 1)
+    codes_of_scan(plan, position, 1, are_kept)
 }
 
 /// A text for each of so many rows, at most, as [`has_few_texts`] guesses.
@@ -49,13 +50,14 @@ fn codes_of_scan(
     plan: &Arc<dyn ExecutionPlan>,
     position: usize,
     rows: i64,
+    are_kept: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     // Where there are fewer batches than partitions, these take record batches in turn, and join short ones: with their
     // dictionaries.
     if let Some(turns) = plan.downcast_ref::<RepartitionExec>()
         && matches!(turns.partitioning(), Partitioning::RoundRobinBatch(_))
     {
-        let Some(input) = codes_of_scan(turns.input(), position, TURNS)? else { return Ok(None) };
+        let Some(input) = codes_of_scan(turns.input(), position, TURNS, true)? else { return Ok(None) };
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         return Arc::clone(plan).replace_children(vec![input], options).map(Some);
     }
@@ -84,6 +86,10 @@ fn codes_of_scan(
         ProjectionExpr::new(expr, field.name())
     });
     let Some(source) = source.try_pushdown_projection(&ProjectionExprs::new(given))? else { return Ok(None) };
+    let source = match source.downcast_ref::<OdpSource>() {
+        Some(source) if !are_kept => source.without_kept_rows(),
+        _ => source,
+    };
     let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
     Ok(Some(DataSourceExec::from_data_source(config)))
 }

@@ -267,6 +267,9 @@ impl Dictionary {
             Some(8) => of_width(8).map(|bytes| {
                 Self::Eight(bytes.as_chunks().0.iter().map(|&value| u64::from_le_bytes(value)).collect())
             }),
+            _ if u16::try_from(values).is_err() => {
+                return Err(invalid("has more texts than there are codes"));
+            }
             _ => texts(values, page)?.map(Self::Text),
         };
         dictionary.ok_or_else(|| invalid("has a dictionary of fewer values than it says"))

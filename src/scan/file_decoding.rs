@@ -32,7 +32,7 @@ pub(super) struct Wanted {
     /// Rows of a record batch.
     pub(super) batch_size: usize,
     pub(super) counts: ColumnCounts,
-    /// Rows wait for others of their row groups, or for other columns.
+    /// Rows may be kept while others are read.
     pub(super) are_kept: bool,
 }
 
@@ -112,11 +112,9 @@ impl FileDecoding {
         let projection = projection.try_map_exprs(|expr| reassign_expr_columns(expr, &decoded))?;
         let projector = projection.make_projector(&decoded)?;
         let columns: Arc<[usize]> = columns.into();
-        // Who asks for codes groups by them, and keeps no rows.
-        let in_place = coded > 0 && !wanted.are_kept;
         let (read, counts) = (Arc::clone(&columns), wanted.counts.clone());
         Ok(Some(Self {
-            decoders: ColumnDecoders::try_new(&footer, found, read, decoded, in_place, counts)?,
+            decoders: ColumnDecoders::try_new(&footer, found, read, decoded, !wanted.are_kept, counts)?,
             footer,
             columns,
             columns_of,

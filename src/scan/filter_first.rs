@@ -63,7 +63,8 @@ impl FilterFirst {
         let Some(exprs) = exprs else {
             return internal_err!("a filter needs a column that is not read");
         };
-        let wanted = Wanted { projection: ProjectionExprs::new(exprs), ..to_filter.wanted.clone() };
+        let wanted =
+            Wanted { projection: ProjectionExprs::new(exprs), are_kept: true, ..to_filter.wanted.clone() };
         Ok(Some(Self {
             runs: Arc::new(to_filter.reading(wanted, files)),
             filter: filter.of_columns(&columns)?,

@@ -73,7 +73,7 @@ impl SideBySide {
                 places[at] = (part, column);
             }
             let projection = ProjectionExprs::new(given.iter().map(|&at| exprs[at].clone()));
-            let wanted = Wanted { projection, ..wanted.clone() };
+            let wanted = Wanted { projection, are_kept: true, ..wanted.clone() };
             let Some(of_part) = FileDecoding::try_new(&wanted, Arc::clone(decoding.footer()), file)? else {
                 return Ok(None);
             };

@@ -53,6 +53,8 @@ pub(crate) struct OdpSource {
     /// The reader takes row groups in the order that a sort wants, not in that of the files.
     is_sorted: bool,
     batch_size: Option<usize>,
+    /// Whoever reads rows may keep them while it reads others.
+    are_rows_kept: bool,
     /// Made by the first partition that opens; new with each change of the plan.
     gate: Arc<OnceLock<RankedGate>>,
 }
@@ -119,6 +121,7 @@ impl OdpSource {
             spatial,
             is_sorted: false,
             batch_size: None,
+            are_rows_kept: true,
             gate: Arc::default(),
         }
     }
@@ -130,6 +133,11 @@ impl OdpSource {
     /// This source over one that reads in the order of a sort.
     fn sorted(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         Arc::new(Self { inner, is_sorted: true, gate: Arc::default(), ..self.clone() })
+    }
+
+    /// This source for one who is done with a record batch before asking for the next.
+    pub(super) fn without_kept_rows(&self) -> Arc<dyn FileSource> {
+        Arc::new(Self { are_rows_kept: false, gate: Arc::default(), ..self.clone() })
     }
 
     /// This source over a rewritten inner one.

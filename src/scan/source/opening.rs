@@ -294,7 +294,7 @@ impl OdpSource {
                 adapter: adapter.unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
                 batch_size: self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
                 counts: ranked.metrics.runs.columns.clone(),
-                are_kept: false,
+                are_kept: self.are_rows_kept,
             },
             snapshot: Arc::clone(&self.scan.snapshot),
             readers: readers.without_page_index(),
