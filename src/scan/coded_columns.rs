@@ -23,7 +23,7 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-use super::dictionary_column::{are_codes_of_text, code_type};
+use super::decoding::{are_codes_of_text, code_type};
 use super::source::{OdpSource, ScanShape};
 
 /// Rows of a row group, at least, of those that are looked at. With fewer its dictionary is read for few.

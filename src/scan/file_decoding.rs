@@ -20,8 +20,7 @@ use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::coded_columns::as_codes;
-use super::column_chunks::ColumnChunks;
-use super::row_group_decoder::{ColumnCounts, ColumnDecoders};
+use super::decoding::{ColumnChunks, ColumnCounts, ColumnDecoders};
 
 /// What a scan wants of each of its files.
 #[derive(Clone)]

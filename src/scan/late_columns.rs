@@ -13,13 +13,10 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 
 use super::coded_columns::{as_text, coded};
-use super::column_chunks::ColumnChunks;
+use super::decoding::{ColumnChunks, KeptRows, PlainValues, RowGroupDecoder};
 use super::file_decoding::{FileDecoding, Wanted};
 use super::filter_placement::{Decoded, LateFilter};
-use super::kept_rows::KeptRows;
-use super::plain_values::PlainValues;
 use super::reader::PinnedReader;
-use super::row_group_decoder::RowGroupDecoder;
 use super::run_decoder::{KnownFile, RunScan, next_row_groups};
 use crate::row_bytes::record_batch_bytes;
 

@@ -5,9 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
 
 use super::by_pages::PageMetrics;
+use super::decoding::{ColumnCounts, PlainCounts};
 use super::placed_run::PlacementMetrics;
-use super::plain_column::PlainCounts;
-use super::row_group_decoder::ColumnCounts;
 use super::row_intervals::{Action, Interval};
 use super::run_decoder::RunMetrics;
 

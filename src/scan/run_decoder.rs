@@ -29,13 +29,12 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::column_chunks::ColumnChunks;
+use super::decoding::{ColumnChunks, ColumnCounts, RowGroupDecoder};
 use super::file_decoding::{FileDecoding, Wanted};
 use super::filter_placement::is_scattered;
 use super::late_columns::LateColumns;
 use super::morsels::{Rows, read_on};
 use super::reader::{AHEAD, PinnedReader, PinnedReaderFactory};
-use super::row_group_decoder::{ColumnCounts, RowGroupDecoder};
 use super::side_by_side::{SideBySide, is_worth_it};
 use super::source::BatchRun;
 use crate::dataset::DatasetSnapshot;

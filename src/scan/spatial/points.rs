@@ -15,9 +15,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::columns::{FileColumns, TestColumns, leaves_under};
 use crate::geo::{STORED_POINT, SpatialConjunct, SpatialTarget, stored_points};
-use crate::scan::column_chunks::ColumnChunks;
-use crate::scan::plain_pages::PlainPages;
-use crate::scan::plain_values::PlainValues;
+use crate::scan::decoding::{ColumnChunks, PlainPages, PlainValues};
 
 /// Of a point, as it is stored before it.
 const LENGTH: [u8; 4] = [21, 0, 0, 0];

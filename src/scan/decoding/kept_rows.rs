@@ -9,7 +9,7 @@ const DENSE: usize = 2;
 
 /// Of the rows of row groups those that are kept.
 #[derive(Debug, Clone)]
-pub(super) struct KeptRows {
+pub(in crate::scan) struct KeptRows {
     kept: BooleanBuffer,
     /// Which rows these are, of all that this was made for; `None` where they are copied in runs.
     places: Option<Arc<[u32]>>,
@@ -18,23 +18,23 @@ pub(super) struct KeptRows {
 }
 
 impl KeptRows {
-    pub(super) fn new(kept: BooleanBuffer) -> Self {
+    pub(in crate::scan) fn new(kept: BooleanBuffer) -> Self {
         let is_sparse = kept.count_set_bits() <= kept.len() / DENSE && u32::try_from(kept.len()).is_ok();
         let places = is_sparse.then(|| kept.set_indices_u32().collect());
         Self { kept, places, first: 0 }
     }
 
     /// Rows that are kept.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::scan) fn count(&self) -> usize {
         self.kept.count_set_bits()
     }
 
-    pub(super) fn has_any(&self) -> bool {
+    pub(in crate::scan) fn has_any(&self) -> bool {
         self.kept.has_true()
     }
 
     /// The first `rows`, which this then has no more; `None` if it has fewer.
-    pub(super) fn take(&mut self, rows: usize) -> Option<Self> {
+    pub(in crate::scan) fn take(&mut self, rows: usize) -> Option<Self> {
         let rest = self.kept.len().checked_sub(rows)?;
         let taken = Self { kept: self.kept.slice(0, rows), places: self.places.clone(), first: self.first };
         self.kept = self.kept.slice(rows, rest);
@@ -43,7 +43,7 @@ impl KeptRows {
     }
 
     /// Appends those of `values` that are kept; there is one of `WIDTH` bytes for each row.
-    pub(super) fn copy<const WIDTH: usize>(&self, values: &[u8], to: &mut Vec<u8>) {
+    pub(in crate::scan) fn copy<const WIDTH: usize>(&self, values: &[u8], to: &mut Vec<u8>) {
         let Some(places) = &self.places else {
             for (start, end) in self.kept.set_slices() {
                 to.extend_from_slice(&values[start * WIDTH..end * WIDTH]);

@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// Gives the values of a column, none of them NULL.
-pub(super) struct PlainPages {
+pub(in crate::scan) struct PlainPages {
     chunks: ChunksOfColumn,
     /// The pages of the column chunk that is read, and how its values lie there.
     open: Option<(ChunkPages, PlainValues)>,
@@ -60,7 +60,12 @@ impl Left {
 
 impl PlainPages {
     /// Of the rows that are `kept`; of all without. `has_room`: the column is one of few that are read at a time.
-    pub(super) fn new(chunks: ChunksOfColumn, kept: Option<KeptRows>, has_room: bool, read: Count) -> Self {
+    pub(in crate::scan) fn new(
+        chunks: ChunksOfColumn,
+        kept: Option<KeptRows>,
+        has_room: bool,
+        read: Count,
+    ) -> Self {
         let (left, given) = (Left::Buffered(0..0), Bytes::new());
         Self { chunks, open: None, kept, left, given, buffer: Buffer::default(), has_room, read }
     }
@@ -70,7 +75,7 @@ impl PlainPages {
     ///
     /// # Errors
     /// If a page is not what its column chunk says.
-    pub(super) fn next(
+    pub(in crate::scan) fn next(
         &mut self,
         most: usize,
         of_chunk: impl Fn(&ColumnChunkMetaData) -> Option<PlainValues>,
@@ -96,7 +101,7 @@ impl PlainPages {
     ///
     /// # Errors
     /// If a page is not what its column chunk says.
-    pub(super) fn next_in_place(
+    pub(in crate::scan) fn next_in_place(
         &mut self,
         length: usize,
         width: usize,
@@ -132,7 +137,7 @@ impl PlainPages {
     ///
     /// # Errors
     /// If there are more.
-    pub(super) fn end(
+    pub(in crate::scan) fn end(
         &mut self,
         of_chunk: impl Fn(&ColumnChunkMetaData) -> Option<PlainValues>,
     ) -> Result<()> {

@@ -36,7 +36,7 @@ const ALIGNMENT: usize = 8;
 
 /// Some columns of row groups, none of them nested.
 #[derive(Clone)]
-pub(super) struct ColumnChunks {
+pub(in crate::scan) struct ColumnChunks {
     footer: Arc<ParquetMetaData>,
     row_groups: Arc<[usize]>,
     /// Positions among the columns of the file, ascending.
@@ -50,7 +50,7 @@ impl ColumnChunks {
     ///
     /// # Errors
     /// If the footer has a place outside of any file.
-    pub(super) fn ranges(
+    pub(in crate::scan) fn ranges(
         footer: &ParquetMetaData,
         row_group: usize,
         columns: &[usize],
@@ -59,7 +59,7 @@ impl ColumnChunks {
     }
 
     /// `bytes`: those of each row group and column.
-    pub(super) fn new(
+    pub(in crate::scan) fn new(
         footer: Arc<ParquetMetaData>,
         row_groups: Arc<[usize]>,
         columns: Arc<[usize]>,
@@ -69,7 +69,7 @@ impl ColumnChunks {
     }
 
     /// Positions of the row groups in the file.
-    pub(super) fn indices(&self) -> &[usize] {
+    pub(in crate::scan) fn indices(&self) -> &[usize] {
         &self.row_groups
     }
 
@@ -77,7 +77,7 @@ impl ColumnChunks {
     ///
     /// # Errors
     /// If it was not read.
-    pub(super) fn pages_of(&self, column: usize) -> Result<ChunksOfColumn> {
+    pub(in crate::scan) fn pages_of(&self, column: usize) -> Result<ChunksOfColumn> {
         let at = self
             .columns
             .binary_search(&column)
@@ -124,7 +124,7 @@ impl RowGroups for ColumnChunks {
 }
 
 /// The pages of one column, row group by row group.
-pub(super) struct ChunksOfColumn {
+pub(in crate::scan) struct ChunksOfColumn {
     footer: Arc<ParquetMetaData>,
     row_groups: Arc<[usize]>,
     column: usize,
@@ -137,7 +137,7 @@ impl ChunksOfColumn {
     ///
     /// # Errors
     /// If the chunk lies outside of any file.
-    pub(super) fn next_chunk(&mut self) -> Result<Option<(&ColumnChunkMetaData, ChunkPages)>> {
+    pub(in crate::scan) fn next_chunk(&mut self) -> Result<Option<(&ColumnChunkMetaData, ChunkPages)>> {
         let Some((at, bytes)) = self.bytes.next() else { return Ok(None) };
         let Some(&row_group) = self.row_groups.get(at) else { return Ok(None) };
         let row_group = self.footer.row_group(row_group);
@@ -145,7 +145,7 @@ impl ChunksOfColumn {
         Ok(Some((column, ChunkPages::try_new(column, rows(row_group)?, bytes)?)))
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::scan) fn is_over(&self) -> bool {
         self.bytes.len() == 0
     }
 }
@@ -162,7 +162,7 @@ impl Iterator for ChunksOfColumn {
 impl PageIterator for ChunksOfColumn {}
 
 /// The pages of one column chunk, as many values as the row group has rows.
-pub(super) struct ChunkPages {
+pub(in crate::scan) struct ChunkPages {
     /// `None` after the last value: the bytes of a chunk are not held up by the decoding of its last page.
     open: Option<OpenChunk>,
     /// Values that are still to come.
@@ -177,8 +177,8 @@ struct OpenChunk {
 }
 
 /// A page as it is in the file, but for compressions other than Zstandard.
-pub(super) struct StoredPage {
-    pub(super) page: Page,
+pub(in crate::scan) struct StoredPage {
+    pub(in crate::scan) page: Page,
     /// Of what is compressed, and the size of the page without.
     compressed: Option<Compressed>,
 }
@@ -217,7 +217,7 @@ impl ChunkPages {
     ///
     /// # Errors
     /// If it cannot be read, or if the chunk has fewer values than its row group has rows, or more.
-    pub(super) fn next_stored(&mut self) -> Result<Option<StoredPage>> {
+    pub(in crate::scan) fn next_stored(&mut self) -> Result<Option<StoredPage>> {
         loop {
             let Some(open) = &mut self.open else { return Ok(None) };
             let Some(page) = open.pages.get_next_page()? else {
@@ -282,7 +282,7 @@ impl StoredPage {
     }
 
     /// Whether [`Self::body`] is not the page as it is.
-    pub(super) fn is_compressed(&self) -> bool {
+    pub(in crate::scan) fn is_compressed(&self) -> bool {
         self.compressed.is_some()
     }
 
@@ -292,7 +292,7 @@ impl StoredPage {
     ///
     /// # Errors
     /// If it cannot be decompressed.
-    pub(super) fn body<'a>(&'a self, buffer: &'a mut Vec<u8>, with_room: bool) -> Result<&'a [u8]> {
+    pub(in crate::scan) fn body<'a>(&'a self, buffer: &'a mut Vec<u8>, with_room: bool) -> Result<&'a [u8]> {
         let Some(compressed) = self.compressed else { return Ok(self.page.buffer()) };
         let room = if with_room && compressed.size >= LEAST_WITH_ROOM { ROOM } else { 0 };
         let padding = compressed.levels.next_multiple_of(ALIGNMENT) - compressed.levels;

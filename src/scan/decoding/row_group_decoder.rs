@@ -22,7 +22,7 @@ use super::plain_values::PlainValues;
 const MOST_WITH_ROOM: usize = 16;
 
 /// How each of some columns of a file is decoded.
-pub(super) struct ColumnDecoders {
+pub(in crate::scan) struct ColumnDecoders {
     footer: Arc<ParquetMetaData>,
     /// All columns of the file.
     found: SchemaRef,
@@ -41,10 +41,10 @@ pub(super) struct ColumnDecoders {
 
 /// What is counted.
 #[derive(Debug, Clone)]
-pub(super) struct ColumnCounts {
-    pub(super) plain: PlainCounts,
+pub(in crate::scan) struct ColumnCounts {
+    pub(in crate::scan) plain: PlainCounts,
     /// Column chunks whose codes are looked up in their dictionaries, or given.
-    pub(super) dictionary: Count,
+    pub(in crate::scan) dictionary: Count,
 }
 
 /// How the values of a column lie in some row groups.
@@ -77,7 +77,7 @@ impl ColumnDecoders {
     ///
     /// # Errors
     /// If they have no place in Arrow.
-    pub(super) fn try_new(
+    pub(in crate::scan) fn try_new(
         footer: &Arc<ParquetMetaData>,
         found: SchemaRef,
         columns: Arc<[usize]>,
@@ -92,12 +92,12 @@ impl ColumnDecoders {
     }
 
     /// What the columns are decoded to, in the order of the file.
-    pub(super) fn schema(&self) -> &SchemaRef {
+    pub(in crate::scan) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Whether all columns are copied in all of `row_groups`.
-    pub(super) fn are_plain(&self, row_groups: &[usize]) -> bool {
+    pub(in crate::scan) fn are_plain(&self, row_groups: &[usize]) -> bool {
         self.layouts(row_groups).iter().all(|layout| *layout == Layout::Plain)
     }
 
@@ -109,7 +109,11 @@ impl ColumnDecoders {
     ///
     /// # Errors
     /// If they cannot be decoded, or not to the types that were planned.
-    pub(super) fn decode(&self, chunks: &ColumnChunks, rows_at_once: usize) -> Result<RowGroupDecoder> {
+    pub(in crate::scan) fn decode(
+        &self,
+        chunks: &ColumnChunks,
+        rows_at_once: usize,
+    ) -> Result<RowGroupDecoder> {
         let layouts = self.layouts(chunks.indices());
         let of_these;
         let levels = match layouts == self.in_first {
@@ -140,7 +144,7 @@ impl ColumnDecoders {
     ///
     /// # Errors
     /// If one is not.
-    pub(super) fn decode_kept(
+    pub(in crate::scan) fn decode_kept(
         &self,
         chunks: &ColumnChunks,
         kept: &KeptRows,
@@ -211,7 +215,7 @@ fn levels_of_others(
 }
 
 /// Decodes some row groups, one after the other.
-pub(super) struct RowGroupDecoder {
+pub(in crate::scan) struct RowGroupDecoder {
     schema: SchemaRef,
     columns: Vec<ColumnDecoder>,
     others: Option<ParquetRecordBatchReader>,
@@ -298,7 +302,7 @@ mod tests {
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
     use super::*;
-    use crate::scan::dictionary_column::code_type;
+    use crate::scan::decoding::dictionary_column::code_type;
 
     const ROWS: i32 = 1000;
 

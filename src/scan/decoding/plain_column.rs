@@ -16,11 +16,11 @@ use super::plain_values::PlainValues;
 
 /// What is counted.
 #[derive(Debug, Clone)]
-pub(super) struct PlainCounts {
+pub(in crate::scan) struct PlainCounts {
     /// Column chunks of which values are copied, or not even that.
-    pub(super) chunks: Count,
+    pub(in crate::scan) chunks: Count,
     /// Values that stay in their pages.
-    pub(super) in_place: Count,
+    pub(in crate::scan) in_place: Count,
 }
 
 /// How a column is read.

@@ -12,7 +12,7 @@ use super::dense_levels::DenseLevels;
 
 /// How the values of a column lie in its pages, all of them there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PlainValues {
+pub(in crate::scan) struct PlainValues {
     /// In bytes.
     width: usize,
     levels: DenseLevels,
@@ -20,7 +20,7 @@ pub(super) struct PlainValues {
 
 impl PlainValues {
     /// `None` if a column chunk has other values than those of `data_type`, in their pages as in memory, or may have NULL.
-    pub(super) fn of(column: &ColumnChunkMetaData, data_type: &DataType) -> Option<Self> {
+    pub(in crate::scan) fn of(column: &ColumnChunkMetaData, data_type: &DataType) -> Option<Self> {
         let width = width(column.column_descr().physical_type(), data_type)?;
         if DenseLevels::proven_for(column) { Self::of_width(column, width) } else { None }
     }
@@ -28,7 +28,7 @@ impl PlainValues {
     /// The same of values of which the caller knows that they take so many bytes each. Without statistics there may be NULL: pages
     /// tell.
     #[expect(deprecated, reason = "old writers name the encoding of levels that are not there")]
-    pub(super) fn of_width(column: &ColumnChunkMetaData, width: usize) -> Option<Self> {
+    pub(in crate::scan) fn of_width(column: &ColumnChunkMetaData, width: usize) -> Option<Self> {
         // Levels may be encoded as the others are.
         let are_plain = column
             .encodings()
@@ -38,7 +38,7 @@ impl PlainValues {
     }
 
     /// Bytes of a value.
-    pub(super) fn width(self) -> usize {
+    pub(in crate::scan) fn width(self) -> usize {
         self.width
     }
 
@@ -46,7 +46,7 @@ impl PlainValues {
     ///
     /// # Errors
     /// If it has fewer values, others, or NULL.
-    pub(super) fn of_page(self, page: &Page, body: &[u8]) -> Result<Range<usize>> {
+    pub(in crate::scan) fn of_page(self, page: &Page, body: &[u8]) -> Result<Range<usize>> {
         if page.encoding() != Encoding::PLAIN {
             return Err(ParquetError::General("a page is not encoded as its column chunk".to_owned()));
         }
@@ -91,7 +91,7 @@ mod tests {
     use parquet::file::properties::WriterProperties;
 
     use super::*;
-    use crate::scan::dense_levels::tests::data_page;
+    use crate::scan::decoding::dense_levels::tests::data_page;
 
     #[test]
     fn a_page_that_lies_is_an_error() {

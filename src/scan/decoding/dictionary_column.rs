@@ -21,7 +21,7 @@ use super::plain_values::width;
 const CODES: usize = 1_024;
 
 /// What a column of text is given as. A dictionary that has more texts than there are codes is an error.
-pub(super) fn code_type() -> DataType {
+pub(in crate::scan) fn code_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8))
 }
 
@@ -44,7 +44,7 @@ fn are_codes(column: &ColumnChunkMetaData) -> bool {
 
 /// Whether all data pages of a column chunk hold codes of what is text beyond doubt: of anything else `parquet` makes
 /// dictionaries of bytes, whatever it was asked for.
-pub(super) fn are_codes_of_text(column: &ColumnChunkMetaData) -> bool {
+pub(in crate::scan) fn are_codes_of_text(column: &ColumnChunkMetaData) -> bool {
     let is_flat = column.column_descr().max_rep_level() == 0 && column.column_descr().max_def_level() <= 1;
     column.column_type() == PhysicalType::BYTE_ARRAY
         && column.column_descr().converted_type() == ConvertedType::UTF8
