@@ -12,17 +12,20 @@
 //!   the same row groups with zstd level 3, without forcing the file to the disk.
 //!
 //! ```sh
-//! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits
+//! ODP_BENCH_DATA=~/.cache/odp-peers/10m cargo bench --features cli --bench limits --profile release
 //! ```
 //!
-//! Result (2026-11-30, 2 virtual cores, AMD EPYC, that others use too; 10,000,000 rows; ms, `odp` against `limit`, medians): stations 74.7
-//! against 60.3 in a quiet hour (five runs, 1.23 to 1.28, median 1.24), 82 against 63 in others (19 runs, 1.15 to 1.49, median 1.33, of the
-//! same code as far as this question goes), months 4.4 against 3.9 (five runs, 1.12 to 1.46, median 1.29), 5.3 against 3.8 in the others
-//! (11 runs, 0.95 to 1.66, median 1.34), copy 395 against 595 (0.66, two runs: the limit does not encode while it decodes), area of points
-//! in random order 202 against 174 (five runs, 1.05 to 1.26, median 1.14; eight before, 1.13 to 1.36, median 1.19; 213 against 159, 1.35,
-//! before points were read where they lie in their pages). There, area of points along a Hilbert curve 53 against 248 (0.21: pages outside
-//! are skipped). Above the limit, by samples: in stations a fifth is sums, bounds and finding groups; of months about a quarter is
-//! planning; in the shuffled area an eighth is reading and locating points.
+//! With the release profile `odp` is what users have; planning and groups by codes take longer without it (`stations` 73 against 69 ms,
+//! `months` 4.4 against 4.0, in hours that differ).
+//!
+//! Result (2026-11-30, 2 virtual cores, AMD EPYC, that others use too; 10,000,000 rows, release profile; ms, `odp` against `limit`,
+//! medians of so many runs, and the least and greatest of their ratios): stations 68.7 against 60.3 (eight, 1.11 to 1.31, median 1.15;
+//! 1.29 before groups were looked up where values are added, codes read in their pages, and values left in theirs: `odp` of before and
+//! after repeats the query in 73 to 79 and in 65 to 70 ms, in turns), months 4.5 against 3.8 (nine, 1.02 to 1.39, median 1.17), copy 411
+//! against 622 (0.66, one: the limit does not encode while it decodes), area of points in random order 192 against 166 (four, 1.01 to
+//! 1.25, median 1.16). There, area of points along a Hilbert curve 28 against 164 (0.17: pages outside are skipped). Above the limit, by
+//! samples: in stations an eighth is sums, bounds and counts of groups, and one processor has nothing to do for about 6 of 70 ms, while
+//! the query is planned and while the last batches are read; of months a third is planning, on one processor.
 
 mod star;
 
