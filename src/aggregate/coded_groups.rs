@@ -2,7 +2,9 @@
 
 use std::mem::size_of;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, UInt32Array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, DictionaryArray, UInt16Array, new_null_array,
+};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, UInt16Type};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
@@ -13,6 +15,8 @@ use super::group_of_row::GroupOfRow;
 
 /// Of a code that no row has had yet. Accumulators are told of a group with its first row: they take it that it has some.
 const UNSEEN: usize = usize::MAX;
+/// Of one that is given a group with others.
+const FOUND: usize = usize::MAX - 1;
 
 /// The texts that rows had so far, NULL among them; each is a group, by its position.
 pub(super) struct CodedGroups {
@@ -90,7 +94,7 @@ impl CodedGroups {
                 self.count(there.map(|(&key, _)| key))?;
             }
         }
-        lookups.texts = self.meet(codes.values())?;
+        lookups.texts = self.meet(codes)?;
         let groups = match nulls {
             None => GroupOfRow::coded(keys, &self.groups, self.len),
             Some(nulls) => {
@@ -115,19 +119,25 @@ impl CodedGroups {
         if are_known { Ok(()) } else { internal_err!("a code is not in its dictionary") }
     }
 
-    /// Gives a group to the codes of `dictionary` that have rows, and none yet; how many texts that took.
-    fn meet(&mut self, dictionary: &ArrayRef) -> Result<usize> {
+    /// Gives a group to those of `codes` that have none yet; how many texts that took. They were counted, and are in the dictionary.
+    fn meet(&mut self, codes: &DictionaryArray<UInt16Type>) -> Result<usize> {
         if self.unseen == 0 {
             return Ok(0);
         }
-        let of_codes = self.groups.iter().zip(&self.rows_of_codes).zip(0..);
-        let found = of_codes.filter(|((group, rows), _)| **group == UNSEEN && **rows > 0);
-        let found: UInt32Array = found.map(|(_, code)| Some(code)).collect();
+        let mut found: Vec<u16> = vec![];
+        for key in codes.keys().iter().flatten() {
+            let group = &mut self.groups[usize::from(key)];
+            if *group == UNSEEN {
+                *group = FOUND;
+                found.push(key);
+            }
+        }
+        let found = UInt16Array::from(found);
         if !found.is_empty() {
-            let texts = cast(&take(dictionary.as_ref(), &found, None)?, &DataType::Utf8View)?;
+            let texts = cast(&take(codes.values().as_ref(), &found, None)?, &DataType::Utf8View)?;
             let groups = self.groups_of(&texts);
-            for (&code, group) in found.values().iter().zip(groups) {
-                self.groups[code as usize] = group;
+            for (&key, group) in found.values().iter().zip(groups) {
+                self.groups[usize::from(key)] = group;
             }
             self.unseen -= found.len();
         }
@@ -196,7 +206,7 @@ impl CodedGroups {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{DictionaryArray, StringArray, UInt16Array};
+    use datafusion::arrow::array::StringArray;
 
     use super::*;
 

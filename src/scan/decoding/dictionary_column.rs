@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayData, ArrayRef, DictionaryArray, StringArray, UInt16Array, make_array};
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{ArrowNativeType, DataType};
 use datafusion::physical_plan::metrics::Count;
 use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::errors::{ParquetError, Result};
@@ -76,10 +76,9 @@ struct OpenChunk {
     dictionary: Option<Dictionary>,
 }
 
-#[derive(Clone)]
 enum Dictionary {
-    Four(Arc<[u32]>),
-    Eight(Arc<[u64]>),
+    Four(Vec<u32>),
+    Eight(Vec<u64>),
     Text(ArrayRef),
 }
 
@@ -111,43 +110,35 @@ impl DictionaryColumn {
     /// # Errors
     /// If there are not so many, or a page is not what its column chunk says, or they are text of more than one dictionary.
     pub(super) fn next(&mut self, rows: usize) -> Result<ArrayRef> {
-        self.need_more()?;
-        let first = self.dictionary()?.clone();
-        if let Dictionary::Text(texts) = first {
-            return self.coded_texts(rows, texts);
-        }
-        let values: Buffer = match first {
-            Dictionary::Four(_) => {
-                let mut values = Vec::with_capacity(rows);
-                self.look_up(rows, |dictionary, codes| match dictionary {
-                    Dictionary::Four(of_codes) => append(of_codes, codes, &mut values),
-                    _ => None,
-                })?;
-                values.into()
-            }
-            _ => {
-                let mut values = Vec::with_capacity(rows);
-                self.look_up(rows, |dictionary, codes| match dictionary {
-                    Dictionary::Eight(of_codes) => append(of_codes, codes, &mut values),
-                    _ => None,
-                })?;
-                values.into()
-            }
+        let values = match self.data_type.primitive_width() {
+            Some(4) => self.values(rows, Dictionary::four)?,
+            Some(8) => self.values(rows, Dictionary::eight)?,
+            _ => return self.coded_texts(rows),
         };
         let array = ArrayData::builder(self.data_type.clone()).len(rows).add_buffer(values);
         Ok(make_array(array.build()?))
     }
 
-    fn coded_texts(&mut self, rows: usize, texts: ArrayRef) -> Result<ArrayRef> {
+    fn values<T: ArrowNativeType>(
+        &mut self,
+        rows: usize,
+        of: fn(&Dictionary) -> Option<&[T]>,
+    ) -> Result<Buffer> {
+        let mut values = Vec::with_capacity(rows);
+        self.look_up(rows, |dictionary, codes| append(of(dictionary)?, codes, &mut values))?;
+        Ok(values.into())
+    }
+
+    fn coded_texts(&mut self, rows: usize) -> Result<ArrayRef> {
         let mut keys: Vec<u16> = Vec::with_capacity(rows);
-        self.look_up(rows, |dictionary, codes| match dictionary {
-            Dictionary::Text(others) if Arc::ptr_eq(others, &texts) => {
-                u16::try_from(codes.iter().copied().fold(0, u32::max)).ok()?;
-                #[expect(clippy::cast_possible_truncation, reason = "checked above")]
-                keys.extend(codes.iter().map(|&code| code as u16));
-                Some(())
-            }
-            _ => None,
+        self.need_more()?;
+        let texts = Arc::clone(self.dictionary()?.texts().ok_or_else(|| invalid("has no text"))?);
+        self.look_up(rows, |dictionary, codes| {
+            dictionary.texts().filter(|others| Arc::ptr_eq(others, &texts))?;
+            u16::try_from(codes.iter().copied().fold(0, u32::max)).ok()?;
+            #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+            keys.extend(codes.iter().map(|&code| code as u16));
+            Some(())
         })?;
         Ok(Arc::new(DictionaryArray::try_new(UInt16Array::from(keys), texts)?))
     }
@@ -257,6 +248,18 @@ fn append<T: Copy>(dictionary: &[T], codes: &[u32], values: &mut Vec<T>) -> Opti
 }
 
 impl Dictionary {
+    fn four(&self) -> Option<&[u32]> {
+        if let Self::Four(values) = self { Some(values) } else { None }
+    }
+
+    fn eight(&self) -> Option<&[u64]> {
+        if let Self::Eight(values) = self { Some(values) } else { None }
+    }
+
+    fn texts(&self) -> Option<&ArrayRef> {
+        if let Self::Text(texts) = self { Some(texts) } else { None }
+    }
+
     /// The first `values` of `page`.
     fn try_new(data_type: &DataType, values: usize, page: &[u8]) -> Result<Self> {
         let of_width = |width: usize| values.checked_mul(width).and_then(|length| page.get(..length));
