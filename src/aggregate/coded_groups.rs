@@ -229,22 +229,22 @@ mod tests {
         let mut groups = CodedGroups::new(DataType::Utf8);
         let first = texts(&[Some("unused"), Some("b"), Some("a longer text than fits into a view")]);
         let rows = coded(vec![Some(2), Some(1), Some(2)], &first);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 2 }, vec![1, 0, 1]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 2 }, vec![0, 1, 0]));
         assert_eq!(groups.len(), 2, "groups have rows");
         // The same dictionary is not looked at again, but for a text that no row has had.
         let rows = coded(vec![Some(2), Some(0)], &first);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 0, texts: 1 }, vec![1, 2]));
-        assert_eq!(found(&mut groups, &rows)?, (Lookups::default(), vec![1, 2]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 0, texts: 1 }, vec![0, 2]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups::default(), vec![0, 2]));
         // NULL is a group, as key and as text; what its key is says nothing.
         let other = texts(&[Some("c"), None, Some("b")]);
         let rows = coded(vec![None, Some(1), Some(2), Some(0)], &other);
-        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![4, 4, 0, 3]));
+        assert_eq!(found(&mut groups, &rows)?, (Lookups { dictionaries: 1, texts: 3 }, vec![3, 3, 1, 4]));
         assert_eq!(groups.len(), 5);
         let expected =
-            [Some("b"), Some("a longer text than fits into a view"), Some("unused"), Some("c"), None];
+            [Some("a longer text than fits into a view"), Some("b"), Some("unused"), None, Some("c")];
         let (texts_of_groups, rows_of_groups) = groups.take()?;
         assert_eq!(texts_of_groups.as_string::<i32>(), &StringArray::from_iter(expected));
-        assert_eq!(rows_of_groups, [2, 4, 2, 1, 2]);
+        assert_eq!(rows_of_groups, [4, 2, 2, 2, 1]);
         assert_eq!((groups.len(), groups.size()), (0, CodedGroups::new(DataType::Utf8).size()));
         let rows = coded(vec![None, Some(1)], &first);
         assert_eq!(found(&mut groups, &rows)?.1, [1, 0]);
